@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vpipe.h: the protocol between the vPipe frontend (a guest) and the vPipe
+ * backend (the driver domain).  This header is normative; docs/protocol.md
+ * tells the same as a story.  tests/unit/layout pins every offset.
+ *
+ * What it does
+ * ============
+ * The frontend hands over a live TCP connection (a "flow") and lists of disk
+ * blocks (extents); the backend moves bytes between them and gives the
+ * connection back.  Data never crosses this interface, but for the short queues
+ * of a socket at hand-over and return.
+ *
+ * Neither side trusts the other: every field is copied out of shared memory once
+ * and validated.  A side that sees the other break the protocol stops using the
+ * queue ("broken") and answers nothing more; it never crashes.
+ *
+ * Xenstore
+ * ========
+ * Backend, /local/domain/<backend-id>/backend/vpipe/<frontend-id>/<devid>/
+ *
+ *   node                     values        written by  meaning
+ *   frontend, frontend-id    path, number  toolstack
+ *   online                   0 | 1         toolstack   0: do not come back after Closed
+ *   state                    XenbusState   backend
+ *   network-status           waiting |     backend     waiting: wants its network namespace,
+ *                            connected                 see docs/protocol.md and vpipectl(8)
+ *   version                  1             backend     protocol version
+ *   max-queues               1..           backend     queues it will serve
+ *   max-ring-page-order      0..4          backend     pages of a ring, as a power of two
+ *   max-pool-pages           1..512        backend     pool pages of a queue
+ *   max-flows                1..           backend     flows of a queue
+ *   feature-file-to-socket   0 | 1         backend     TRANSFER from EXTENTS to SOCKET
+ *
+ * Frontend, /local/domain/<frontend-id>/device/vpipe/<devid>/
+ *
+ *   backend, backend-id      path, number  toolstack
+ *   state                    XenbusState   frontend
+ *   version                  1             frontend    the version it speaks
+ *   num-queues               1..           frontend
+ *   queue-<n>/ring-page-order  number      frontend
+ *   queue-<n>/ring-ref<m>    grant         frontend    command ring, page m
+ *   queue-<n>/event-ref      grant         frontend    event page (struct xen_vpipe_event_page)
+ *   queue-<n>/pool-ref       grant         frontend    directory page: pool-pages uint32_t grants
+ *   queue-<n>/pool-pages     number        frontend    pages in the pool
+ *   queue-<n>/event-channel  port          frontend    one for commands, responses and events
+ *
+ * States
+ * ======
+ *   Frontend                             Backend
+ *   Initialising                         Initialising: waits for its network
+ *                                          namespace (vpipectl attach)
+ *                                        writes version, max-*, feature-*
+ *                                        InitWait
+ *   makes the queues, grants all pages,
+ *   writes queue-<n>/
+ *   Initialised
+ *                                        maps all pages once, binds the channels
+ *                                        Connected
+ *   Connected
+ *     ... commands, responses, events ...
+ *                                        Closing (toolstack wrote it, online = 0)
+ *   refuses new operations, cancels and
+ *   returns all flows, then
+ *   Closing, frees nothing yet
+ *                                        unmaps everything
+ *                                        Closed
+ *   frees the queues
+ *   Closed
+ *
+ * When the frontend's domain dies, the backend sees an unknown state: it unmaps
+ * at once and closes all flows silently.  A backend that vanishes leaves the
+ * flows lost: the frontend resets those connections.
+ *
+ * Queue
+ * =====
+ * A queue is a command ring (DEFINE_RING_TYPES, frontend produces), an event page
+ * (backend produces) and a pool of pages which is granted and mapped as long as
+ * the queue lives: commands name pool pages by index, so that an operation costs
+ * no grant operation.  A page named by a command belongs to the backend until the
+ * response.
+ *
+ * Each command is answered without waiting for a network peer: what takes long
+ * (a TRANSFER, a DETACH) is accepted by its response and ends by an event.  So
+ * the number of open flows does not depend on the size of the ring.
+ *
+ * Commands are executed in order.  Flow numbers are the frontend's choice, so it
+ * can push ATTACH, QUEUE, TRANSFER and DETACH at once; when one fails the later
+ * ones of the same flow fail too.
+ *
+ * A flow's life
+ * =============
+ *   frontend (guest)                       backend (driver domain)
+ *   freezes the socket, snapshot
+ *   ATTACH(state)                     -->  makes the shadow socket, not live yet
+ *   QUEUE(bytes of the send queue) *  -->  restores them; live (frames are steered)
+ *                                          when all of write_seq - snd_una are there
+ *   TRANSFER(extents, flow) *         -->  queued; moved in order
+ *                                     <--  event TRANSFER_DONE(cookie, moved) *
+ *   DETACH                            -->  once the TRANSFERs have ended and all data
+ *                                          is acknowledged: freezes the shadow
+ *                                     <--  event DETACHED
+ *   RETURN(pages) *                   -->  first page: state; others: unread bytes
+ *   thaws the socket with that state
+ *   RELEASE                           -->  forgets the shadow, without a FIN
+ *
+ * Numbers are in the byte order of the (one) machine; ports and addresses are in
+ * network byte order.  Status values are 0 or negative, numbered as Linux's errno
+ * on x86.
+ */
+#ifndef __XEN_PUBLIC_IO_VPIPE_H__
+#define __XEN_PUBLIC_IO_VPIPE_H__
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdint.h>
+#endif
+
+#define XEN_VPIPE_VERSION		1
+
+#define XEN_VPIPE_MAX_RING_PAGE_ORDER	4
+#define XEN_VPIPE_MAX_POOL_PAGES	512
+#define XEN_VPIPE_PAGE_SIZE		4096
+
+/* Commands */
+#define XEN_VPIPE_OP_ATTACH	1
+#define XEN_VPIPE_OP_QUEUE	2
+#define XEN_VPIPE_OP_TRANSFER	3
+#define XEN_VPIPE_OP_CANCEL	4
+#define XEN_VPIPE_OP_DETACH	5
+#define XEN_VPIPE_OP_RETURN	6
+#define XEN_VPIPE_OP_RELEASE	7
+
+/* Events */
+#define XEN_VPIPE_EVT_TRANSFER_DONE	1
+#define XEN_VPIPE_EVT_DETACHED		2
+
+/*
+ * ATTACH: make a flow.
+ *         0        2        4                 8                12               16
+ *   +----------------+-----------------------------------------------------------+
+ *   | page           | reserved (0)                                              |
+ *   +----------------+-----------------------------------------------------------+
+ * page: pool page that holds a struct xen_vpipe_tcp_state.
+ * Status: -EEXIST flow number in use, -EINVAL bad state, -EPERM an address that
+ * is not the domain's, -ENODEV no such vif, -ENOSPC limit reached,
+ * -EADDRINUSE another flow of the domain has these addresses, -ENOMEM.
+ */
+struct xen_vpipe_attach {
+	uint16_t page;
+	uint16_t reserved[23];
+};
+
+/*
+ * QUEUE: the next `length` bytes of the flow's send queue, from snd_una on, in
+ * pool pages, each full but the last.
+ * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages.
+ */
+#define XEN_VPIPE_QUEUE_PAGES	20
+struct xen_vpipe_queue {
+	uint32_t length;
+	uint16_t reserved[2];
+	uint16_t page[XEN_VPIPE_QUEUE_PAGES];
+};
+
+/*
+ * One end of a TRANSFER.
+ *   XEN_VPIPE_END_SOCKET:  id = flow; nr, page, skip are 0
+ *   XEN_VPIPE_END_EXTENTS: id = virtual device number of a vbd of this domain,
+ *                          page = pool page with nr struct xen_vpipe_extent,
+ *                          skip = bytes of the first extent to leave out
+ */
+#define XEN_VPIPE_END_SOCKET	1
+#define XEN_VPIPE_END_EXTENTS	2
+struct xen_vpipe_end {
+	uint16_t type;
+	uint16_t page;
+	uint32_t id;
+	uint32_t nr;
+	uint32_t skip;
+};
+
+/*
+ * An extent: `nr` sectors of 512 bytes from `sector` on, counted on the vbd; or,
+ * at XEN_VPIPE_SECTOR_ZERO, that many sectors of zeros (a hole).  In one TRANSFER
+ * extents must not overlap, must lie within the vbd, and must hold at least
+ * skip + length bytes, with none left over.
+ */
+#define XEN_VPIPE_SECTOR_ZERO	(~(uint64_t)0)
+struct xen_vpipe_extent {
+	uint64_t sector;
+	uint32_t nr;
+	uint32_t reserved;
+};
+#define XEN_VPIPE_MAX_EXTENTS	(XEN_VPIPE_PAGE_SIZE / sizeof(struct xen_vpipe_extent))
+
+/*
+ * TRANSFER: move `length` bytes from source to sink.  The response says that it
+ * is valid and queued; event TRANSFER_DONE with `cookie` tells its end.  The
+ * command's flow is that of its socket end.
+ * Status: -ENOENT no such flow, -ENODEV no such vbd or none that can be used,
+ * -EINVAL bad list, -ERANGE outside the vbd, -EOPNOTSUPP a pair of ends that is
+ * not served, -ENOSPC too many on this flow, -ESHUTDOWN it is being detached.
+ */
+struct xen_vpipe_transfer {
+	uint64_t cookie;
+	uint64_t length;
+	struct xen_vpipe_end source;
+	struct xen_vpipe_end sink;
+};
+
+/*
+ * CANCEL: end the flow's TRANSFERs now (event with -ECANCELED and an exact count,
+ * or their own end).  A DETACH, pending or later, waits at most linger_ms for
+ * acknowledgements; after that DETACHED says -ETIMEDOUT and RELEASE resets the
+ * connection.  Status: -ENOENT.
+ */
+struct xen_vpipe_cancel {
+	uint32_t linger_ms;
+	uint32_t reserved[11];
+};
+
+/*
+ * DETACH: end the flow once its TRANSFERs have ended and its peer has
+ * acknowledged all.  Event DETACHED follows.  Status: -ENOENT, -EALREADY.
+ */
+struct xen_vpipe_detach {
+	uint32_t reserved[12];
+};
+
+/*
+ * RETURN: after DETACHED.  Pool page page[0] receives a struct
+ * xen_vpipe_tcp_state; page[1] and on receive the flow's unread bytes from
+ * `offset` on, as many as fit; the response's value is their number.
+ * Status: -ENOENT, -EBUSY not detached yet.
+ */
+#define XEN_VPIPE_RETURN_PAGES	20
+struct xen_vpipe_return {
+	uint32_t offset;
+	uint16_t nr_pages;
+	uint16_t reserved;
+	uint16_t page[XEN_VPIPE_RETURN_PAGES];
+};
+
+/*
+ * RELEASE: forget the flow, at any time.  Its shadow socket goes without a FIN
+ * (with a RST when its DETACH ended with -ETIMEDOUT); frames go to the frontend
+ * again.  Status: -ENOENT.
+ */
+struct xen_vpipe_release {
+	uint32_t reserved[12];
+};
+
+struct xen_vpipe_request {
+	uint16_t op;		/* XEN_VPIPE_OP_* */
+	uint16_t reserved;
+	uint32_t id;		/* comes back in the response */
+	uint32_t flow;		/* 0 .. max-flows - 1 */
+	uint32_t reserved2;
+	union {
+		struct xen_vpipe_attach attach;
+		struct xen_vpipe_queue queue;
+		struct xen_vpipe_transfer transfer;
+		struct xen_vpipe_cancel cancel;
+		struct xen_vpipe_detach detach;
+		struct xen_vpipe_return ret;
+		struct xen_vpipe_release release;
+	} u;
+};
+
+struct xen_vpipe_response {
+	uint32_t id;
+	uint16_t op;
+	uint16_t reserved;
+	int32_t status;
+	uint32_t value;		/* RETURN: bytes */
+};
+
+/*
+ * An event.
+ *   TRANSFER_DONE: cookie, moved = bytes given to the sink, status
+ *   DETACHED:      flow, status
+ */
+struct xen_vpipe_event {
+	uint16_t type;		/* XEN_VPIPE_EVT_* */
+	uint16_t reserved;
+	uint32_t flow;
+	uint64_t cookie;
+	uint64_t moved;
+	int32_t status;
+	uint32_t reserved2;
+};
+
+/*
+ * The event page: a ring of its own, backend to frontend, free-running indices.
+ * The backend writes events and prod.  When it finds the page full it sets
+ * `full`, keeps its events and looks at cons once more; a frontend that has
+ * advanced cons and finds `full` set clears it and notifies.
+ */
+#define XEN_VPIPE_EVENTS	64	/* event n is event[n % XEN_VPIPE_EVENTS] */
+struct xen_vpipe_event_page {
+	uint32_t prod;		/* backend */
+	uint32_t cons;		/* frontend */
+	uint32_t full;		/* set by backend, cleared by frontend */
+	uint32_t reserved[5];
+	struct xen_vpipe_event event[XEN_VPIPE_EVENTS];
+};
+
+/* struct xen_vpipe_tcp_state: what a live connection is */
+#define XEN_VPIPE_TCP_ESTABLISHED	1
+#define XEN_VPIPE_TCP_CLOSE_WAIT	2	/* the peer has sent its FIN */
+#define XEN_VPIPE_TCP_CLOSED		3	/* reset or timed out: see error */
+
+#define XEN_VPIPE_TCP_F_SACK		(1U << 0)
+#define XEN_VPIPE_TCP_F_TIMESTAMPS	(1U << 1)
+#define XEN_VPIPE_TCP_F_WSCALE		(1U << 2)
+#define XEN_VPIPE_TCP_F_USEC_TS		(1U << 3)	/* timestamps tick in microseconds */
+#define XEN_VPIPE_TCP_F_ECN		(1U << 4)
+#define XEN_VPIPE_TCP_F_NODELAY		(1U << 5)
+
+struct xen_vpipe_tcp_state {
+	uint16_t state;		/* XEN_VPIPE_TCP_* */
+	uint16_t family;	/* 4 or 6 (RFC 791, RFC 8200) */
+	uint16_t vif;		/* handle of the vif by which it leaves */
+	uint8_t nexthop[6];	/* MAC address of the next hop */
+	uint16_t local_port;
+	uint16_t peer_port;
+	uint8_t local_addr[16];	/* IPv4: first four bytes */
+	uint8_t peer_addr[16];
+
+	/* sequence space (RFC 9293, 3.3.1) */
+	uint32_t snd_una;	/* oldest unacknowledged */
+	uint32_t snd_nxt;	/* next to be sent */
+	uint32_t write_seq;	/* end of the send queue */
+	uint32_t snd_wl1;	/* sequence of the last window update */
+	uint32_t snd_wnd;	/* peer's window, bytes */
+	uint32_t max_window;	/* largest that it ever offered, bytes */
+	uint32_t rcv_nxt;	/* next expected, a FIN not counted */
+	uint32_t rcv_wnd;	/* our window, bytes */
+	uint32_t rcv_wup;	/* rcv_nxt at the last window update sent */
+
+	/* options (RFC 7323, RFC 2018) */
+	uint32_t flags;		/* XEN_VPIPE_TCP_F_* */
+	uint8_t snd_wscale;	/* 0..14 */
+	uint8_t rcv_wscale;	/* 0..14 */
+	uint8_t tos;
+	uint8_t ttl;
+	uint32_t ts_val;	/* the TSval that would be sent now */
+	uint32_t ts_recent;	/* the peer's last TSval */
+	uint32_t mss_clamp;	/* what the peer announced, bytes */
+	uint32_t advmss;	/* what we announced, bytes */
+
+	/* buffers, bytes */
+	uint32_t rcvbuf;
+	uint32_t sndbuf;
+	uint32_t window_clamp;
+	uint32_t rcv_ssthresh;
+
+	/* congestion control */
+	uint32_t cwnd;		/* segments */
+	uint32_t ssthresh;	/* segments */
+	uint32_t srtt_us;	/* smoothed RTT, microseconds << 3 */
+	uint32_t mdev_us;	/* mean deviation, microseconds << 2 */
+	uint32_t rttvar_us;	/* as above, smoothed */
+	uint32_t rto_us;	/* retransmission time-out, microseconds */
+	uint8_t congestion[16];	/* name of the algorithm, NUL-terminated */
+
+	/* from the backend only */
+	uint32_t error;		/* CLOSED: why, a positive errno */
+	uint32_t unread;	/* bytes received in order and not yet returned */
+	uint32_t retransmits;	/* segments retransmitted by the shadow */
+	uint32_t reserved2;
+};
+
+#ifdef DEFINE_RING_TYPES	/* whoever wants the ring includes ring.h first */
+DEFINE_RING_TYPES(xen_vpipe, struct xen_vpipe_request, struct xen_vpipe_response);
+#endif
+
+#endif /* __XEN_PUBLIC_IO_VPIPE_H__ */
