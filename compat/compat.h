@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * compat.h: the code is written for the newest supported kernel; what older ones
+ * lack is here.  Force-included by Kbuild.  Supported: Linux 6.12 (Debian 13)
+ * fully; 6.1 (Debian 12) builds.
+ */
+#ifndef _VPIPE_COMPAT_H
+#define _VPIPE_COMPAT_H
+
+#include <linux/version.h>
+#include <linux/kernel.h>
+#include <linux/blkdev.h>
+#include <linux/socket.h>
+#include <net/tcp.h>
+
+/* 6.12.100-odd and 6.18 gave __tcp_send_ack a third argument, also in stable. */
+static inline void vpipe_compat_send_ack(struct sock *sk, u32 rcv_nxt)
+{
+	void (*with_flags)(struct sock *, u32, u16) = (void *)__tcp_send_ack;
+	void (*without_flags)(struct sock *, u32) = (void *)__tcp_send_ack;
+
+	if (__builtin_types_compatible_p(typeof(&__tcp_send_ack), typeof(with_flags)))
+		with_flags(sk, rcv_nxt, 0);
+	else
+		without_flags(sk, rcv_nxt);
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+/* 6.7: TCP timestamps may tick in microseconds. */
+static inline bool vpipe_compat_tcp_usec_ts(const struct tcp_sock *tp)
+{
+	return tp->tcp_usec_ts;
+}
+
+static inline void vpipe_compat_tcp_set_usec_ts(struct tcp_sock *tp, bool usec)
+{
+	tp->tcp_usec_ts = usec;
+}
+
+static inline u32 vpipe_compat_tcp_clock_ts(const struct tcp_sock *tp)
+{
+	return tcp_clock_ts(tp->tcp_usec_ts);
+}
+#else
+static inline bool vpipe_compat_tcp_usec_ts(const struct tcp_sock *tp)
+{
+	return false;
+}
+
+static inline void vpipe_compat_tcp_set_usec_ts(struct tcp_sock *tp, bool usec)
+{
+}
+
+static inline u32 vpipe_compat_tcp_clock_ts(const struct tcp_sock *tp)
+{
+	return tcp_time_stamp_raw();
+}
+#endif
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+/* 6.9: a block device is opened as a file, and blk_alloc_disk takes limits. */
+typedef struct file vpipe_bdev_handle;
+
+static inline vpipe_bdev_handle *vpipe_compat_bdev_open(dev_t dev, bool write)
+{
+	return bdev_file_open_by_dev(dev, BLK_OPEN_READ | (write ? BLK_OPEN_WRITE : 0),
+				     NULL, NULL);
+}
+
+static inline struct block_device *vpipe_compat_bdev(vpipe_bdev_handle *handle)
+{
+	return file_bdev(handle);
+}
+
+static inline void vpipe_compat_bdev_close(vpipe_bdev_handle *handle, bool write)
+{
+	bdev_fput(handle);
+}
+
+#define vpipe_compat_blk_alloc_disk()	blk_alloc_disk(NULL, NUMA_NO_NODE)
+#else
+typedef struct block_device vpipe_bdev_handle;
+
+static inline vpipe_bdev_handle *vpipe_compat_bdev_open(dev_t dev, bool write)
+{
+	return blkdev_get_by_dev(dev, FMODE_READ | (write ? FMODE_WRITE : 0), NULL);
+}
+
+static inline struct block_device *vpipe_compat_bdev(vpipe_bdev_handle *handle)
+{
+	return handle;
+}
+
+static inline void vpipe_compat_bdev_close(vpipe_bdev_handle *handle, bool write)
+{
+	blkdev_put(handle, FMODE_READ | (write ? FMODE_WRITE : 0));
+}
+
+#define vpipe_compat_blk_alloc_disk()	(blk_alloc_disk(NUMA_NO_NODE) ?: ERR_PTR(-ENOMEM))
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+/* 6.5: MSG_SPLICE_PAGES.  6.1's headers may define the name and ignore it. */
+#define VPIPE_COMPAT_SENDPAGE
+#endif
+
+#endif /* _VPIPE_COMPAT_H */

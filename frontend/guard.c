@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * guard.c: while the driver domain has a connection, the program's socket is an
+ * empty shell.  Its proto_ops point here: callers wait (killable, freezable) until
+ * it is back and then do what they wanted; callers that must not wait get EAGAIN,
+ * and poll says that nothing is ready.
+ *
+ * proto_ops may be changed at run time: net/socket.c reads sock->ops once per call
+ * (include/linux/net.h).  The table is static, so a caller that has just read the
+ * pointer can never follow it into freed memory.
+ */
+#include <linux/freezer.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+#include <net/inet_common.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+#include "vpfront.h"
+
+static struct proto_ops guard_ops;
+static DECLARE_WAIT_QUEUE_HEAD(guard_wait);
+static atomic_t guard_callers = ATOMIC_INIT(0);
+
+static bool guarded(struct socket *socket)
+{
+	return READ_ONCE(socket->ops) == &guard_ops;
+}
+
+/* 0 when the socket is back, or why the caller must go. */
+static int guard_enter(struct socket *socket, bool nonblock)
+{
+	int ret = 0;
+
+	if (!guarded(socket))
+		return 0;
+	if (nonblock)
+		return -EAGAIN;
+	atomic_inc(&guard_callers);
+	/* Killable: a second signal handler would not be run by sendfile either. */
+	if (wait_event_state(guard_wait, !guarded(socket), TASK_KILLABLE | TASK_FREEZABLE))
+		ret = -EINTR;
+	if (atomic_dec_and_test(&guard_callers))
+		wake_up_all(&guard_wait);
+	return ret;
+}
+
+static bool file_nonblock(struct socket *socket)
+{
+	return socket->file && (READ_ONCE(socket->file->f_flags) & O_NONBLOCK);
+}
+
+static int guard_sendmsg(struct socket *socket, struct msghdr *msg, size_t len)
+{
+	return guard_enter(socket, msg->msg_flags & MSG_DONTWAIT) ?:
+	       READ_ONCE(socket->ops)->sendmsg(socket, msg, len);
+}
+
+static int guard_recvmsg(struct socket *socket, struct msghdr *msg, size_t len, int flags)
+{
+	return guard_enter(socket, flags & MSG_DONTWAIT) ?:
+	       READ_ONCE(socket->ops)->recvmsg(socket, msg, len, flags);
+}
+
+static ssize_t guard_splice_read(struct socket *socket, loff_t *pos,
+				 struct pipe_inode_info *pipe, size_t len, unsigned int flags)
+{
+	return guard_enter(socket, file_nonblock(socket) || (flags & SPLICE_F_NONBLOCK)) ?:
+	       READ_ONCE(socket->ops)->splice_read(socket, pos, pipe, len, flags);
+}
+
+static __poll_t guard_poll(struct file *file, struct socket *socket,
+			   struct poll_table_struct *wait)
+{
+	sock_poll_wait(file, socket, wait);
+	if (!guarded(socket))
+		return READ_ONCE(socket->ops)->poll(file, socket, wait);
+	return 0;
+}
+
+static int guard_shutdown(struct socket *socket, int how)
+{
+	return guard_enter(socket, false) ?: READ_ONCE(socket->ops)->shutdown(socket, how);
+}
+
+static int guard_setsockopt(struct socket *socket, int level, int name, sockptr_t val,
+			    unsigned int len)
+{
+	return guard_enter(socket, false) ?:
+	       READ_ONCE(socket->ops)->setsockopt(socket, level, name, val, len);
+}
+
+static int guard_getsockopt(struct socket *socket, int level, int name, char __user *val,
+			    int __user *len)
+{
+	return guard_enter(socket, false) ?:
+	       READ_ONCE(socket->ops)->getsockopt(socket, level, name, val, len);
+}
+
+static int guard_ioctl(struct socket *socket, unsigned int cmd, unsigned long arg)
+{
+	return guard_enter(socket, false) ?: READ_ONCE(socket->ops)->ioctl(socket, cmd, arg);
+}
+
+static int guard_connect(struct socket *socket, struct sockaddr *addr, int len, int flags)
+{
+	return guard_enter(socket, flags & O_NONBLOCK) ?:
+	       READ_ONCE(socket->ops)->connect(socket, addr, len, flags);
+}
+
+/* Another layer may have put its own ops there already: not ours to replace. */
+bool vpfront_guard_possible(struct socket *socket)
+{
+	return READ_ONCE(socket->ops) == &inet_stream_ops;
+}
+
+/* Socket locked. */
+void vpfront_guard_set(struct socket *socket)
+{
+	WRITE_ONCE(socket->ops, &guard_ops);
+}
+
+/* The socket is whole again.  Socket locked. */
+void vpfront_guard_clear(struct socket *socket)
+{
+	WRITE_ONCE(socket->ops, &inet_stream_ops);
+	wake_up_all(&guard_wait);
+}
+
+void vpfront_guard_init(void)
+{
+	guard_ops = inet_stream_ops;
+	guard_ops.sendmsg = guard_sendmsg;
+	guard_ops.recvmsg = guard_recvmsg;
+	guard_ops.splice_read = guard_splice_read;
+	guard_ops.poll = guard_poll;
+	guard_ops.shutdown = guard_shutdown;
+	guard_ops.setsockopt = guard_setsockopt;
+	guard_ops.getsockopt = guard_getsockopt;
+	guard_ops.ioctl = guard_ioctl;
+	guard_ops.connect = guard_connect;
+}
+
+/* No socket is guarded any more; let the last callers leave this text. */
+void vpfront_guard_exit(void)
+{
+	wait_event(guard_wait, !atomic_read(&guard_callers));
+	synchronize_rcu();
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vpipe-front: lets a program in this VM have the driver domain move bytes
+ * between its files and sockets (vPipe, SoCC'14).
+ */
+#include <linux/module.h>
+#include <xen/xen.h>
+
+#include "vpfront.h"
+
+static int __init vpfront_init(void)
+{
+	int ret;
+
+	if (!xen_domain())
+		return -ENODEV;
+
+	vpfront_guard_init();
+	ret = vpfront_capture_init();
+	if (ret)
+		return ret;
+	ret = vpfront_pipe_init();
+	if (ret)
+		goto err_capture;
+	ret = vpfront_chardev_init();
+	if (ret)
+		goto err_pipe;
+	ret = vpfront_xenbus_init();
+	if (ret)
+		goto err_chardev;
+	return 0;
+
+err_chardev:
+	vpfront_chardev_exit();
+err_pipe:
+	vpfront_pipe_exit();
+err_capture:
+	vpfront_capture_exit();
+	return ret;
+}
+
+static void __exit vpfront_exit(void)
+{
+	vpfront_xenbus_exit();
+	vpfront_chardev_exit();
+	vpfront_pipe_exit();
+	vpfront_capture_exit();
+	vpfront_guard_exit();
+}
+
+module_init(vpfront_init);
+module_exit(vpfront_exit);
+
+MODULE_DESCRIPTION("vPipe frontend: offload of file and socket transfers to the driver domain");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("xen:vpipe");

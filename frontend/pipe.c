@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * pipe.c: one operation's life, as a state machine that a work item moves on when
+ * something happened: it was started, an event came, it was cancelled, the backend
+ * wants to go or is gone.
+ *
+ *   START      map the first segments, freeze the socket, push ATTACH, the send
+ *              queue, TRANSFERs (and DETACH when that is all) at once
+ *   MOVING     keep two segments with the backend; DETACH behind the last
+ *   DETACHING  wait for the socket; RETURN, thaw, RELEASE
+ *   DONE
+ *
+ * Before the freeze everything can be declined with nothing moved.  After it the
+ * socket always comes home before the operation ends, or is reset when its state
+ * is lost with the backend.
+ */
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/sock.h>
+
+#include "vpfront.h"
+
+/* How long a cancelled operation waits for its last bytes to be acknowledged. */
+#define LINGER_KILLED_MS	2000
+#define LINGER_CLOSING_MS	20000
+
+/* The receive window cannot have let in more than this. */
+#define MAX_UNREAD		(64U << 20)
+
+static struct workqueue_struct *pipe_wq;
+
+static void pipe_release(struct kref *ref)
+{
+	struct vpfront_pipe *pipe = container_of(ref, struct vpfront_pipe, ref);
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		kvfree(pipe->segment[i].extent);
+	kfree(pipe);
+}
+
+void vpfront_pipe_put(struct vpfront_pipe *pipe)
+{
+	kref_put(&pipe->ref, pipe_release);
+}
+
+/* Something happened: have a look.  Any context. */
+void vpfront_pipe_kick(struct vpfront_pipe *pipe)
+{
+	kref_get(&pipe->ref);
+	if (!queue_work(pipe_wq, &pipe->work))
+		vpfront_pipe_put(pipe);
+}
+
+void vpfront_pipe_cancel(struct vpfront_pipe *pipe)
+{
+	WRITE_ONCE(pipe->cancelled, true);
+	vpfront_pipe_kick(pipe);
+}
+
+/* From the event handler, under the queue's lock, in interrupt context. */
+void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt)
+{
+	struct vpfront_segment *seg;
+	unsigned int i;
+
+	if (evt->type == XEN_VPIPE_EVT_DETACHED) {
+		pipe->detach_status = evt->status;
+		smp_store_release(&pipe->detached, true);
+	} else if (evt->type == XEN_VPIPE_EVT_TRANSFER_DONE) {
+		for (i = 0; i < VPFRONT_SEGMENTS; i++) {
+			seg = &pipe->segment[i];
+			if (seg->cookie != evt->cookie || !xchg(&seg->busy, 0))
+				continue;
+			/* Here and now: the work may be waiting behind a truncation. */
+			vpfront_file_unpin(seg);
+			pipe->moved += min(evt->moved, seg->length);
+			if (!pipe->error && evt->status < 0)
+				pipe->error = evt->status;
+			else if (!pipe->error && evt->moved < seg->length)
+				pipe->error = -EIO;
+			break;
+		}
+	}
+	vpfront_pipe_kick(pipe);
+}
+
+/* --- commands ---------------------------------------------------------------- */
+
+static int *pipe_status_of(struct vpfront_pipe *pipe, u16 op)
+{
+	switch (op) {
+	case XEN_VPIPE_OP_ATTACH:
+		return &pipe->attach_status;
+	case XEN_VPIPE_OP_QUEUE:
+		return &pipe->queue_status;
+	case XEN_VPIPE_OP_TRANSFER:
+		return &pipe->transfer_status;
+	default:
+		return NULL;
+	}
+}
+
+/* Look at all answers; the first failure of each kind of command is kept. */
+static void pipe_collect(struct vpfront_pipe *pipe)
+{
+	struct vpfront_call *call, *next;
+	unsigned int i;
+
+	vpfront_ring_kick(pipe->queue);
+	list_for_each_entry_safe(call, next, &pipe->calls, node) {
+		int ret = vpfront_ring_wait(pipe->queue, call);
+		int *status = pipe_status_of(pipe, call->req.op);
+
+		if (ret && status && !*status)
+			*status = ret;
+		/* A refused TRANSFER has no event. */
+		for (i = 0; ret && i < VPFRONT_SEGMENTS &&
+			    call->req.op == XEN_VPIPE_OP_TRANSFER; i++) {
+			struct vpfront_segment *seg = &pipe->segment[i];
+
+			if (seg->cookie == call->req.u.transfer.cookie && xchg(&seg->busy, 0))
+				vpfront_file_unpin(seg);
+		}
+		list_del(&call->node);
+		vpfront_ring_call_free(pipe->queue, call);
+	}
+}
+
+static struct vpfront_call *pipe_call(struct vpfront_pipe *pipe, u16 op, unsigned int nr_pages)
+{
+	struct vpfront_call *call;
+
+	call = vpfront_ring_call_alloc(pipe->queue, op, pipe->flow, nr_pages, false);
+	if (call)
+		return call;
+	pipe_collect(pipe);		/* hold nothing while waiting */
+	return vpfront_ring_call_alloc(pipe->queue, op, pipe->flow, nr_pages, true);
+}
+
+static int pipe_push(struct vpfront_pipe *pipe, struct vpfront_call *call)
+{
+	int ret = vpfront_ring_push(pipe->queue, call);
+
+	if (ret)
+		vpfront_ring_call_free(pipe->queue, call);
+	else
+		list_add_tail(&call->node, &pipe->calls);
+	return ret;
+}
+
+static int pipe_push_attach(struct vpfront_pipe *pipe)
+{
+	struct vpfront_call *call = pipe_call(pipe, XEN_VPIPE_OP_ATTACH, 1);
+
+	if (!call)
+		return -EIO;
+	call->req.u.attach.page = call->page[0];
+	memcpy(vpfront_ring_page(pipe->queue, call->page[0]), &pipe->sock.state,
+	       sizeof(pipe->sock.state));
+	return pipe_push(pipe, call);
+}
+
+/* The send queue, sent and unsent alike. */
+static int pipe_push_queue(struct vpfront_pipe *pipe)
+{
+	u32 total = pipe->sock.state.write_seq - pipe->sock.state.snd_una, at, i;
+	int ret;
+
+	for (at = 0; at < total; ) {
+		u32 left = min_t(u32, total - at, XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE);
+		u32 nr = DIV_ROUND_UP(left, XEN_VPIPE_PAGE_SIZE);
+		struct vpfront_call *call = pipe_call(pipe, XEN_VPIPE_OP_QUEUE, nr);
+
+		if (!call)
+			return -EIO;
+		call->req.u.queue.length = left;
+		for (i = 0; i < nr; i++) {
+			u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
+
+			call->req.u.queue.page[i] = call->page[i];
+			if (vpfront_sock_copy_queue(&pipe->sock, at,
+						    vpfront_ring_page(pipe->queue, call->page[i]),
+						    n) != n) {
+				vpfront_ring_call_free(pipe->queue, call);
+				return -EPROTO;
+			}
+			at += n;
+			left -= n;
+		}
+		ret = pipe_push(pipe, call);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int pipe_push_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+{
+	struct vpfront_call *call = pipe_call(pipe, XEN_VPIPE_OP_TRANSFER, 1);
+	struct xen_vpipe_transfer *transfer;
+
+	if (!call)
+		return -EIO;
+	transfer = &call->req.u.transfer;
+	transfer->cookie = seg->cookie;
+	transfer->length = seg->length;
+	transfer->source.type = XEN_VPIPE_END_EXTENTS;
+	transfer->source.id = pipe->file.vdev;
+	transfer->source.page = call->page[0];
+	transfer->source.nr = seg->nr;
+	transfer->source.skip = seg->skip;
+	transfer->sink.type = XEN_VPIPE_END_SOCKET;
+	transfer->sink.id = pipe->flow;
+	memcpy(vpfront_ring_page(pipe->queue, call->page[0]), seg->extent,
+	       seg->nr * sizeof(*seg->extent));
+	return pipe_push(pipe, call);
+}
+
+static int pipe_push_simple(struct vpfront_pipe *pipe, u16 op)
+{
+	struct vpfront_call *call = pipe_call(pipe, op, 0);
+
+	if (!call)
+		return -EIO;
+	if (op == XEN_VPIPE_OP_CANCEL)
+		call->req.u.cancel.linger_ms = READ_ONCE(pipe->cancelled) ? LINGER_KILLED_MS :
+									    LINGER_CLOSING_MS;
+	return pipe_push(pipe, call);
+}
+
+/* --- the source: segments mapped ahead of the backend ----------------------- */
+
+static bool pipe_must_stop(struct vpfront_pipe *pipe)
+{
+	return READ_ONCE(pipe->cancelled) || READ_ONCE(pipe->dev->closing);
+}
+
+/* Map the next piece into a free segment; false: nothing mapped, see reason. */
+static bool pipe_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+{
+	int ret = vpfront_file_map(&pipe->file, pipe->pos, pipe->end, seg);
+
+	if (!ret && !seg->length)
+		ret = -EOPNOTSUPP;
+	if (ret) {
+		pipe->end = pipe->pos;
+		if (ret == -EOPNOTSUPP || ret == -E2BIG)
+			pipe->reason = VPIPE_REASON_FILESYSTEM;
+		else
+			pipe->map_error = ret;
+		return false;
+	}
+	seg->cookie = ++pipe->cookie;
+	pipe->pos += seg->length;
+	return true;
+}
+
+static int pipe_feed(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+	int ret = 0;
+
+	if (pipe_must_stop(pipe) || READ_ONCE(pipe->error) || pipe->transfer_status)
+		pipe->end = pipe->pos;
+	for (i = 0; !ret && pipe->pos < pipe->end && i < VPFRONT_SEGMENTS; i++) {
+		struct vpfront_segment *seg = &pipe->segment[i];
+
+		if (READ_ONCE(seg->busy) || !pipe_map(pipe, seg))
+			continue;
+		WRITE_ONCE(seg->busy, 1);
+		ret = pipe_push_transfer(pipe, seg);
+	}
+	if (!ret && pipe->pos >= pipe->end && !pipe->detach_sent) {
+		pipe->detach_sent = true;
+		ret = pipe_push_simple(pipe, XEN_VPIPE_OP_DETACH);
+	}
+	return ret;
+}
+
+/* --- the end ------------------------------------------------------------------ */
+
+static void pipe_finish(struct vpfront_pipe *pipe)
+{
+	struct vpipe_result *result = &pipe->result;
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		vpfront_file_unpin(&pipe->segment[i]);
+	pipe->stage = VPFRONT_DONE;
+	result->moved = pipe->moved;
+	if (pipe->moved >= pipe->length) {
+		result->status = VPIPE_STATUS_DONE;
+	} else if (READ_ONCE(pipe->cancelled)) {
+		result->status = VPIPE_STATUS_FAILED;
+		result->error = ECANCELED;
+	} else if (pipe->error && pipe->error != -ECANCELED) {
+		result->status = VPIPE_STATUS_FAILED;
+		result->error = -pipe->error;
+	} else if (pipe->map_error) {
+		result->status = VPIPE_STATUS_FAILED;
+		result->error = -pipe->map_error;
+	} else {
+		result->status = VPIPE_STATUS_DECLINED;
+		result->reason = pipe->reason ?: pipe->transfer_status ? VPIPE_REASON_REFUSED :
+									 VPIPE_REASON_NO_BACKEND;
+	}
+	/* With nothing moved the error is told here, as send() would, and only once. */
+	if (result->status == VPIPE_STATUS_FAILED && !result->moved && pipe->sock.socket)
+		sock_error(pipe->sock.socket->sk);
+
+	vpfront_file_close(&pipe->file);
+	if (pipe->dev)
+		vpfront_xenbus_put(pipe->dev);
+	vpfront_chardev_finished(pipe);
+	fput(pipe->in);
+	fput(pipe->out);
+	module_put(THIS_MODULE);
+	vpfront_pipe_put(pipe);		/* the life's reference */
+}
+
+static void pipe_decline(struct vpfront_pipe *pipe, enum vpipe_reason reason)
+{
+	pipe->reason = reason;
+	pipe_finish(pipe);
+}
+
+static void pipe_drop_flow(struct vpfront_pipe *pipe)
+{
+	pipe_collect(pipe);
+	vpfront_ring_flow_put(pipe->queue, pipe->flow);
+}
+
+/* The backend is gone or has broken the protocol, and with it the connection. */
+static void pipe_lost(struct vpfront_pipe *pipe)
+{
+	pipe_drop_flow(pipe);
+	if (pipe->sock.frozen)
+		vpfront_sock_abort(&pipe->sock, ECONNRESET);
+	if (!pipe->error)
+		pipe->error = -ECONNRESET;
+	pipe_finish(pipe);
+}
+
+/* What comes back must continue what was given away. */
+static bool pipe_state_plausible(struct vpfront_pipe *pipe, const struct xen_vpipe_tcp_state *st)
+{
+	const struct xen_vpipe_tcp_state *was = &pipe->sock.state;
+
+	if (st->state == XEN_VPIPE_TCP_CLOSED)
+		return st->unread <= MAX_UNREAD && st->error < MAX_ERRNO;
+	return (st->state == XEN_VPIPE_TCP_ESTABLISHED ||
+		st->state == XEN_VPIPE_TCP_CLOSE_WAIT) &&
+	       st->snd_una == st->write_seq && st->snd_nxt == st->write_seq &&
+	       st->write_seq - was->write_seq == (u32)pipe->moved &&
+	       st->unread <= MAX_UNREAD && st->rcv_nxt - was->rcv_nxt == st->unread &&
+	       st->max_window >= st->snd_wnd &&
+	       !(was->state == XEN_VPIPE_TCP_CLOSE_WAIT &&
+		 (st->unread || st->state != XEN_VPIPE_TCP_CLOSE_WAIT));
+}
+
+/* One RETURN: the state into *st, up to 19 pages of unread bytes into the socket. */
+static int pipe_return_some(struct vpfront_pipe *pipe, u32 offset, struct xen_vpipe_tcp_state *st,
+			    u32 *bytes)
+{
+	struct vpfront_call *call = pipe_call(pipe, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES);
+	u32 i, left;
+	int ret;
+
+	if (!call)
+		return -EIO;
+	call->req.u.ret.offset = offset;
+	call->req.u.ret.nr_pages = XEN_VPIPE_RETURN_PAGES;
+	for (i = 0; i < XEN_VPIPE_RETURN_PAGES; i++)
+		call->req.u.ret.page[i] = call->page[i];
+	ret = vpfront_ring_push(pipe->queue, call);
+	if (!ret) {
+		vpfront_ring_kick(pipe->queue);
+		ret = vpfront_ring_wait(pipe->queue, call);
+	}
+	if (ret)
+		goto out;
+	if (!offset) {
+		memcpy(st, vpfront_ring_page(pipe->queue, call->page[0]), sizeof(*st));
+		ret = pipe_state_plausible(pipe, st) ? 0 : -EPROTO;
+		if (ret)
+			goto out;
+		vpfront_sock_thaw_begin(&pipe->sock, st);
+	}
+	*bytes = call->value;
+	if (*bytes > st->unread - offset ||
+	    *bytes > (XEN_VPIPE_RETURN_PAGES - 1) * XEN_VPIPE_PAGE_SIZE) {
+		ret = -EPROTO;
+		goto out;
+	}
+	for (i = 1, left = *bytes; left && !ret; i++) {
+		u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
+
+		ret = vpfront_sock_thaw_data(&pipe->sock,
+					     vpfront_ring_page(pipe->queue, call->page[i]), n);
+		left -= n;
+	}
+out:
+	vpfront_ring_call_free(pipe->queue, call);
+	return ret;
+}
+
+/* The backend has let go: take the connection home. */
+static void pipe_return(struct vpfront_pipe *pipe)
+{
+	struct xen_vpipe_tcp_state st = {};
+	u32 offset = 0, bytes = 0;
+	int ret;
+
+	if (pipe->detach_status == -ETIMEDOUT) {
+		/* RELEASE resets the connection; here it is as if that had come in. */
+		vpfront_sock_abort(&pipe->sock, ETIMEDOUT);
+		goto release;
+	}
+	do {
+		ret = pipe_return_some(pipe, offset, &st, &bytes);
+		if (ret)
+			break;
+		offset += bytes;
+	} while (offset < st.unread && bytes);
+	if (!ret && offset < st.unread)
+		ret = -EPROTO;
+	if (ret) {
+		pr_err_ratelimited("vpipe-front: a connection did not come back: %d\n", ret);
+		vpfront_sock_abort(&pipe->sock, ECONNRESET);
+	} else {
+		vpfront_sock_thaw_end(&pipe->sock, &st);
+	}
+release:
+	pipe_push_simple(pipe, XEN_VPIPE_OP_RELEASE);
+	pipe_drop_flow(pipe);
+	pipe_finish(pipe);
+}
+
+/* --- stages ------------------------------------------------------------------- */
+
+/* The backend did not take the connection: nothing has moved. */
+static void pipe_attach_failed(struct vpfront_pipe *pipe)
+{
+	if (!pipe->attach_status)
+		pipe_push_simple(pipe, XEN_VPIPE_OP_RELEASE);
+	pipe_drop_flow(pipe);
+	vpfront_sock_unfreeze(&pipe->sock);
+	pipe->moved = 0;
+	pipe_decline(pipe, pipe->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
+							    VPIPE_REASON_REFUSED);
+}
+
+static void pipe_begin(struct vpfront_pipe *pipe)
+{
+	int ret;
+
+	if (pipe_must_stop(pipe) || !pipe_map(pipe, &pipe->segment[0])) {
+		pipe_finish(pipe);
+		return;
+	}
+	ret = vpfront_ring_flow_get(pipe->queue, pipe, &pipe->flow);
+	if (ret) {
+		pipe_decline(pipe, VPIPE_REASON_BUSY);
+		return;
+	}
+	ret = vpfront_sock_freeze(&pipe->sock);
+	if (ret) {
+		vpfront_ring_flow_put(pipe->queue, pipe->flow);
+		pipe_decline(pipe, ret);
+		return;
+	}
+	pipe->segment[0].busy = 1;
+	ret = pipe_push_attach(pipe) ?: pipe_push_queue(pipe) ?:
+	      pipe_push_transfer(pipe, &pipe->segment[0]) ?: pipe_feed(pipe);
+	pipe_collect(pipe);
+	if (ret == -EIO)
+		pipe_lost(pipe);
+	else if (ret || pipe->attach_status || pipe->queue_status)
+		pipe_attach_failed(pipe);
+	else
+		pipe->stage = VPFRONT_MOVING;
+}
+
+static void pipe_advance(struct vpfront_pipe *pipe)
+{
+	int ret = 0;
+
+	if (READ_ONCE(pipe->dev->broken)) {
+		pipe_lost(pipe);
+		return;
+	}
+	if (pipe_must_stop(pipe) && !pipe->cancel_sent) {
+		pipe->cancel_sent = true;
+		ret = pipe_push_simple(pipe, XEN_VPIPE_OP_CANCEL);
+	}
+	if (!ret)
+		ret = pipe_feed(pipe);
+	pipe_collect(pipe);
+	if (ret)
+		pipe_lost(pipe);
+	else if (smp_load_acquire(&pipe->detached))
+		pipe_return(pipe);
+}
+
+static void pipe_work(struct work_struct *work)
+{
+	struct vpfront_pipe *pipe = container_of(work, struct vpfront_pipe, work);
+
+	if (pipe->stage == VPFRONT_START)
+		pipe_begin(pipe);
+	/* Also right after the start: an event may have come meanwhile. */
+	if (pipe->stage == VPFRONT_MOVING)
+		pipe_advance(pipe);
+	vpfront_pipe_put(pipe);
+}
+
+/*
+ * An operation over two open files, whose references it takes over.  It does
+ * nothing until it is started.
+ */
+struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file *out,
+					 u64 in_offset, u64 length)
+{
+	struct vpfront_pipe *pipe = kzalloc(sizeof(*pipe), GFP_KERNEL_ACCOUNT);
+	unsigned int i;
+
+	if (!pipe)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&pipe->ref);
+	INIT_WORK(&pipe->work, pipe_work);
+	INIT_LIST_HEAD(&pipe->calls);
+	INIT_LIST_HEAD(&pipe->node);
+	init_waitqueue_head(&pipe->wait);
+	for (i = 0; i < VPFRONT_SEGMENTS; i++) {
+		pipe->segment[i].extent = kvcalloc(XEN_VPIPE_MAX_EXTENTS,
+						   sizeof(struct xen_vpipe_extent),
+						   GFP_KERNEL_ACCOUNT);
+		if (!pipe->segment[i].extent) {
+			vpfront_pipe_put(pipe);
+			return ERR_PTR(-ENOMEM);
+		}
+	}
+	pipe->kind = kind;
+	pipe->in = in;
+	pipe->out = out;
+	pipe->length = length;
+	pipe->pos = in_offset;
+	pipe->end = in_offset + length;
+	__module_get(THIS_MODULE);
+	return pipe;
+}
+
+/* In the caller's context, with its credentials: what can be declined at once is. */
+void vpfront_pipe_start(struct vpfront_pipe *pipe)
+{
+	struct socket *socket = sock_from_file(pipe->out);
+	int reason = 0;
+
+	if (!pipe->length) {
+		pipe_finish(pipe);
+		return;
+	}
+	pipe->dev = vpfront_xenbus_get();
+	if (!pipe->dev)
+		reason = VPIPE_REASON_NO_BACKEND;
+	else if (pipe->kind != VPIPE_KIND_FILE_TO_SOCKET || !pipe->dev->file_to_socket)
+		reason = VPIPE_REASON_KIND;
+	else if (!S_ISREG(file_inode(pipe->in)->i_mode))
+		reason = VPIPE_REASON_FILE_TYPE;
+	else if (socket->sk->sk_family != AF_INET || socket->type != SOCK_STREAM ||
+		 socket->sk->sk_protocol != IPPROTO_TCP)
+		reason = VPIPE_REASON_SOCKET_TYPE;
+	else
+		reason = vpfront_file_open(pipe->in, &pipe->file);
+	if (reason) {
+		pipe_decline(pipe, reason);
+		return;
+	}
+	pipe->sock.socket = socket;
+	pipe->queue = pipe->dev->queue[raw_smp_processor_id() % pipe->dev->nr_queues];
+	vpfront_pipe_kick(pipe);
+}
+
+int vpfront_pipe_init(void)
+{
+	pipe_wq = alloc_workqueue("vpipe-front", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	return pipe_wq ? 0 : -ENOMEM;
+}
+
+void vpfront_pipe_exit(void)
+{
+	destroy_workqueue(pipe_wq);
+}

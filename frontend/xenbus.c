@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * xenbus.c: the device "vpipe" from its first state to its last, and who may use
+ * it when.  A guest has one; operations hold it by _get/_put.
+ *
+ * When the backend wants to go (Closing), no new operation starts and the running
+ * ones bring their sockets home; the last one to end lets the state go on.  When
+ * the backend is simply gone, the queues are broken first, so that nobody waits.
+ */
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+
+#include "vpfront.h"
+
+static unsigned int max_queues;
+module_param(max_queues, uint, 0444);
+MODULE_PARM_DESC(max_queues, "queues to the backend (0: one a vCPU; default 0)");
+
+static unsigned int pool_pages = 128;
+module_param(pool_pages, uint, 0444);
+MODULE_PARM_DESC(pool_pages, "4 KiB pages shared with the backend for each queue (16..512; default 128)");
+
+/* Serialises the_device and the users, closing, connected of it. */
+static DEFINE_SPINLOCK(vpfront_lock);
+static struct vpfront_device *the_device;
+
+/* The device, if operations may start on it; give it back with _put. */
+struct vpfront_device *vpfront_xenbus_get(void)
+{
+	struct vpfront_device *dev;
+
+	spin_lock(&vpfront_lock);
+	dev = the_device;
+	if (dev && dev->connected && !dev->closing && !READ_ONCE(dev->broken))
+		dev->users++;
+	else
+		dev = NULL;
+	spin_unlock(&vpfront_lock);
+	return dev;
+}
+
+void vpfront_xenbus_put(struct vpfront_device *dev)
+{
+	spin_lock(&vpfront_lock);
+	if (!--dev->users) {
+		wake_up_all(&dev->wait);
+		if (dev->closing)
+			schedule_work(&dev->close_work);
+	}
+	spin_unlock(&vpfront_lock);
+}
+
+bool vpfront_xenbus_connected(void)
+{
+	bool connected;
+
+	spin_lock(&vpfront_lock);
+	connected = the_device && the_device->connected && !the_device->closing &&
+		    !READ_ONCE(the_device->broken);
+	spin_unlock(&vpfront_lock);
+	return connected;
+}
+
+static void xenbus_kick_flows(struct vpfront_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		vpfront_ring_kick_flows(dev->queue[i]);
+}
+
+static bool xenbus_begin_closing(struct vpfront_device *dev)
+{
+	bool was;
+
+	spin_lock(&vpfront_lock);
+	was = dev->closing;
+	dev->closing = true;
+	spin_unlock(&vpfront_lock);
+	return !was;
+}
+
+static void xenbus_break(struct vpfront_device *dev)
+{
+	unsigned int i;
+
+	WRITE_ONCE(dev->broken, true);
+	for (i = 0; i < dev->nr_queues; i++)
+		vpfront_ring_break(dev->queue[i]);
+	xenbus_kick_flows(dev);
+}
+
+static void xenbus_free_queues(struct vpfront_device *dev)
+{
+	while (dev->nr_queues)
+		vpfront_ring_destroy(dev->queue[--dev->nr_queues]);
+	kfree(dev->queue);
+	dev->queue = NULL;
+}
+
+static bool xenbus_idle(struct vpfront_device *dev)
+{
+	bool idle;
+
+	spin_lock(&vpfront_lock);
+	idle = !dev->users;
+	spin_unlock(&vpfront_lock);
+	return idle;
+}
+
+/* Runs when closing began, when the last operation ended, and when it broke. */
+static void xenbus_close_work(struct work_struct *work)
+{
+	struct vpfront_device *dev = container_of(work, struct vpfront_device, close_work);
+
+	if (READ_ONCE(dev->broken))
+		xenbus_break(dev);
+	else
+		xenbus_kick_flows(dev);
+	if (!xenbus_idle(dev))
+		return;
+	if (dev->closing && dev->connected && READ_ONCE(dev->backend_state) < XenbusStateClosed) {
+		dev->connected = false;
+		xenbus_switch_state(dev->xbdev, XenbusStateClosing);
+	} else if (READ_ONCE(dev->backend_state) == XenbusStateClosed &&
+		   dev->xbdev->state != XenbusStateClosed) {
+		dev->connected = false;
+		xenbus_free_queues(dev);
+		xenbus_frontend_closed(dev->xbdev);
+	}
+}
+
+static int xenbus_publish(struct vpfront_device *dev)
+{
+	struct xenbus_transaction xbt;
+	unsigned int i;
+	int ret;
+
+	do {
+		ret = xenbus_transaction_start(&xbt);
+		if (ret)
+			return ret;
+		ret = xenbus_printf(xbt, dev->xbdev->nodename, "version", "%u",
+				    XEN_VPIPE_VERSION) ?:
+		      xenbus_printf(xbt, dev->xbdev->nodename, "num-queues", "%u",
+				    dev->nr_queues);
+		for (i = 0; !ret && i < dev->nr_queues; i++)
+			ret = vpfront_ring_publish(dev->queue[i], xbt);
+		if (ret) {
+			xenbus_transaction_end(xbt, 1);
+			return ret;
+		}
+		ret = xenbus_transaction_end(xbt, 0);
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+/* The backend is in InitWait: make the queues and publish them. */
+static int xenbus_setup(struct vpfront_device *dev)
+{
+	const char *back = dev->xbdev->otherend;
+	unsigned int version, queues, order, pages, i;
+	int ret;
+
+	version = xenbus_read_unsigned(back, "version", 0);
+	if (version != XEN_VPIPE_VERSION) {
+		xenbus_dev_fatal(dev->xbdev, -EPROTO, "backend speaks version %u, not %u",
+				 version, XEN_VPIPE_VERSION);
+		return -EPROTO;
+	}
+	queues = xenbus_read_unsigned(back, "max-queues", 1);
+	queues = clamp(queues, 1U, max_queues ?: num_online_cpus());
+	order = min(xenbus_read_unsigned(back, "max-ring-page-order", 0), 2U);
+	pages = min(xenbus_read_unsigned(back, "max-pool-pages", 16),
+		    clamp(pool_pages, 16U, (unsigned int)XEN_VPIPE_MAX_POOL_PAGES));
+	dev->max_flows = clamp(xenbus_read_unsigned(back, "max-flows", 1), 1U, 65536U);
+	dev->file_to_socket = xenbus_read_unsigned(back, "feature-file-to-socket", 0);
+	if (pages < 2 + XEN_VPIPE_QUEUE_PAGES) {
+		xenbus_dev_fatal(dev->xbdev, -EPROTO, "backend allows only %u pool pages", pages);
+		return -EPROTO;
+	}
+
+	dev->queue = kcalloc(queues, sizeof(*dev->queue), GFP_KERNEL);
+	if (!dev->queue)
+		return -ENOMEM;
+	for (i = 0; i < queues; i++) {
+		struct vpfront_queue *queue = vpfront_ring_create(dev, i, order, pages);
+
+		if (IS_ERR(queue)) {
+			ret = PTR_ERR(queue);
+			goto err;
+		}
+		dev->queue[dev->nr_queues++] = queue;
+	}
+	ret = xenbus_publish(dev);
+	if (ret)
+		goto err;
+	return xenbus_switch_state(dev->xbdev, XenbusStateInitialised);
+err:
+	xenbus_free_queues(dev);
+	xenbus_dev_fatal(dev->xbdev, ret, "making %u queues", queues);
+	return ret;
+}
+
+static void vpfront_backend_changed(struct xenbus_device *xbdev, enum xenbus_state state)
+{
+	struct vpfront_device *dev = dev_get_drvdata(&xbdev->dev);
+
+	if (!dev)
+		return;
+	WRITE_ONCE(dev->backend_state, state);
+	wake_up_all(&dev->wait);
+	switch (state) {
+	case XenbusStateInitWait:
+		if (xbdev->state == XenbusStateInitialising)
+			xenbus_setup(dev);
+		break;
+	case XenbusStateConnected:
+		if (xbdev->state != XenbusStateInitialised)
+			break;
+		spin_lock(&vpfront_lock);
+		dev->connected = true;
+		spin_unlock(&vpfront_lock);
+		xenbus_switch_state(xbdev, XenbusStateConnected);
+		break;
+	case XenbusStateClosed:
+	case XenbusStateUnknown:
+		/* Orderly when we had said Closing; otherwise it left us alone. */
+		if (dev->connected)
+			WRITE_ONCE(dev->broken, true);
+		fallthrough;
+	case XenbusStateClosing:
+		xenbus_begin_closing(dev);
+		schedule_work(&dev->close_work);
+		break;
+	default:
+		break;
+	}
+}
+
+static int vpfront_probe(struct xenbus_device *xbdev, const struct xenbus_device_id *id)
+{
+	struct vpfront_device *dev;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	if (!dev)
+		return -ENOMEM;
+	dev->xbdev = xbdev;
+	init_waitqueue_head(&dev->wait);
+	INIT_WORK(&dev->close_work, xenbus_close_work);
+	spin_lock(&vpfront_lock);
+	if (the_device) {
+		spin_unlock(&vpfront_lock);
+		kfree(dev);
+		xenbus_dev_error(xbdev, -EEXIST, "one vpipe device is enough");
+		return -EEXIST;
+	}
+	the_device = dev;
+	spin_unlock(&vpfront_lock);
+	dev_set_drvdata(&xbdev->dev, dev);
+	xenbus_switch_state(xbdev, XenbusStateInitialising);
+	return 0;
+}
+
+/*
+ * The module goes, or the toolstack took the nodes away.  In the first case (no
+ * operation runs: each holds the module) ask the backend to let go of our pages;
+ * in the second nobody is there to be asked.
+ */
+static void vpfront_remove(struct xenbus_device *xbdev)
+{
+	struct vpfront_device *dev = dev_get_drvdata(&xbdev->dev);
+
+	xenbus_begin_closing(dev);
+	if (!xenbus_idle(dev))
+		xenbus_break(dev);
+	wait_event(dev->wait, xenbus_idle(dev));
+	cancel_work_sync(&dev->close_work);
+	if (dev->nr_queues && xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
+		xenbus_switch_state(xbdev, XenbusStateClosing);
+		wait_event_timeout(dev->wait,
+				   READ_ONCE(dev->backend_state) >= XenbusStateClosed, 5 * HZ);
+		cancel_work_sync(&dev->close_work);
+	}
+	spin_lock(&vpfront_lock);
+	the_device = NULL;
+	spin_unlock(&vpfront_lock);
+	dev_set_drvdata(&xbdev->dev, NULL);
+	xenbus_free_queues(dev);
+	kfree(dev);
+}
+
+static const struct xenbus_device_id vpfront_ids[] = {
+	{ "vpipe" },
+	{ "" }
+};
+
+static struct xenbus_driver vpfront_driver = {
+	.ids = vpfront_ids,
+	.probe = vpfront_probe,
+	.remove = vpfront_remove,
+	.otherend_changed = vpfront_backend_changed,
+	.not_essential = true,
+};
+
+int vpfront_xenbus_init(void)
+{
+	return xenbus_register_frontend(&vpfront_driver);
+}
+
+void vpfront_xenbus_exit(void)
+{
+	xenbus_unregister_driver(&vpfront_driver);
+}

@@ -1,0 +1,165 @@
+#!/bin/bash
+# Make build/images from build/root: the hypervisor, the kernel, and one small
+# initramfs for each of dom0, guest and peer. An initramfs is busybox, the tools
+# and libraries named below, stripped modules, and the files of lab/<name>/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=build/root
+images=build/images
+work=build/images.work
+lib=usr/lib/x86_64-linux-gnu
+kernel=$(basename "$(echo $root/lib/modules/*-amd64 | tr ' ' '\n' | sort -V | tail -1)")
+xen=$(basename "$(echo $root/usr/lib/xen-[0-9]* | tr ' ' '\n' | sort -V | tail -1)")
+xenbin=usr/lib/$xen/bin
+
+tools_net="ip tc ss ethtool tcpdump strace"
+tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag
+	mkfs.xfs xfs_repair xfs_io fallocate losetup blkdiscard dmsetup"
+tools_dom0="nft bridge nsenter
+	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
+	xenstore-rm xenstore-watch xenstore-write"
+tools_xen="xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper
+	xenstore-control lsevtchn xenlockprof xenperf xentop xen-diag"
+
+# Also what is opened at run time only, and what our own programs are linked to.
+libs="ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libpthread.so.0 librt.so.1 libdl.so.2
+	libgcc_s.so.1"
+
+modules_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred
+	ifb tcp_bbr tcp_dctcp tls tcp_diag dummy veth"
+modules_fs="ext4 xfs loop brd dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
+modules_dom0="xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback
+	xen-netback virtio_blk virtio_net bridge br_netfilter tun macvlan
+	nf_tables nft_ct nft_reject nft_reject_inet nft_fwd_netdev nft_dup_netdev
+	nft_log nft_limit nft_meta_bridge nf_conntrack_bridge nft_chain_nat
+	nft_masq nft_compat $modules_net $modules_fs"
+modules_guest="xen-blkfront xen-netfront nf_tables nft_ct nft_chain_nat
+	$modules_net $modules_fs"
+modules_peer="virtio_blk virtio_net nf_tables nft_ct $modules_net"
+
+# The payload of a bzImage, by its header: the setup's size in sectors, then
+# offset and length of the payload from the end of the setup.
+extract_vmlinux() {	# VMLINUZ OUT
+	local setup offset length magic
+	setup=$((($(od -An -tu1 -j $((0x1f1)) -N1 "$1") + 1) * 512))
+	offset=$(od -An -tu4 -j $((0x248)) -N4 "$1")
+	length=$(od -An -tu4 -j $((0x24c)) -N4 "$1")
+	head -c $((setup + offset + length - 4)) "$1" | tail -c $((length - 4)) >"$2.packed"
+	magic=$(od -An -tx1 -N4 "$2.packed" | tr -d ' ')
+	case $magic in
+	28b52ffd) zstd -qdc "$2.packed" ;;
+	fd377a58) xz -dc --single-stream "$2.packed" ;;
+	1f8b*) gzip -dc "$2.packed" ;;
+	*) echo "build-images: unknown kernel compression $magic" >&2; return 1 ;;
+	esac >"$2"
+	rm "$2.packed"
+}
+
+tools() {	# IMAGE NAME...: programs of the root, replacing busybox's
+	local image=$1 name path
+	shift
+	for name in "$@"; do
+		for path in "$root/usr/sbin/$name" "$root/usr/bin/$name"; do
+			[ -f "$path" ] && break
+		done
+		rm -f "$image/usr/bin/$name"
+		install -D "$path" "$image/usr/bin/$name"
+	done
+}
+
+libraries() {	# IMAGE: what its programs need, recursively
+	local image=$1 name more=1
+	for name in $libs; do
+		install "$root/$lib/$name" "$image/$lib/"
+	done
+	while [ "$more" ]; do
+		more=
+		for name in $(find "$image/usr/bin" "$image/usr/lib" -type f -not -name '*.ko' -print0 |
+				xargs -0 objdump -p 2>/dev/null |
+				awk '$1 == "NEEDED" { print $2 }' | sort -u); do
+			[ ! -e "$image/$lib/$name" ] || continue
+			install "$root/$lib/$name" "$image/$lib/"
+			more=1
+		done
+	done
+}
+
+# Modules are unpacked and stripped once, into a pool that the images link to.
+modules() {	# IMAGE NAME...
+	local image=$1 dir=lib/modules/$kernel path
+	shift
+	kmod modprobe -d $root -S "$kernel" --show-depends -a "$@" |
+		awk '$1 == "insmod" { print $2 }' | sed "s|^.*/$dir/||" | sort -u >"$work/list"
+	while read -r path; do
+		[ -e "$work/pool/${path%.xz}" ] || echo "$path"
+	done <"$work/list" | xargs -rP "$(nproc)" -I{} lab/strip-module.sh "$root/$dir/{}" "$work/pool/{}"
+	while read -r path; do
+		mkdir -p "$image/$dir/$(dirname "$path")"
+		ln "$work/pool/${path%.xz}" "$image/$dir/$(dirname "$path")"
+	done <"$work/list"
+	cp $root/$dir/modules.{order,builtin,builtin.modinfo} "$image/$dir"
+	kmod depmod -b "$image" "$kernel"
+	echo "$*" >"$image/etc/modules"
+}
+
+kmod() {
+	local name=$1
+	shift
+	lab/inroot.sh "$name=usr/bin/kmod" "$@"
+}
+
+base() {	# IMAGE: the skeleton, busybox, the agent and lab/<image>'s files
+	local image=$1 applet
+	mkdir -p "$image"/{dev,proc,sys,run,tmp,mnt,root,payload,etc,var/log,var/lib,usr/bin,$lib}
+	ln -s usr/bin "$image/bin"
+	ln -s usr/bin "$image/sbin"
+	ln -s bin "$image/usr/sbin"
+	ln -s usr/lib "$image/lib"
+	ln -s $lib "$image/lib64"
+	ln -s /run "$image/var/run"
+	cp $root/usr/bin/busybox "$image/usr/bin/"
+	for applet in $($root/usr/bin/busybox --list); do
+		[ "$applet" = busybox ] || ln -s busybox "$image/usr/bin/$applet"
+	done
+	ln -s usr/bin/init "$image/init"
+	cc -O2 -Wall -o "$image/usr/bin/labd" lab/labd.c
+	cc -O2 -Wall -o "$image/usr/bin/labrun" lab/labrun.c
+	cp -r lab/image/. "lab/${image##*/}/." "$image/"
+}
+
+pack() {	# IMAGE
+	libraries "$1"
+	(cd "$1" && find . | LC_ALL=C sort | cpio -o -H newc --quiet --reproducible --owner 0:0) \
+		>"$images/${1##*/}.cpio"
+}
+
+rm -rf $work
+mkdir -p $work/pool $images
+rm -f $images/id
+
+zcat $root/boot/"$xen"-amd64.gz >$images/xen
+extract_vmlinux $root/boot/vmlinuz-"$kernel" $images/vmlinux
+
+base $work/peer
+tools $work/peer $tools_net
+modules $work/peer $modules_peer
+pack $work/peer
+
+base $work/guest
+tools $work/guest $tools_net $tools_fs
+modules $work/guest $modules_guest
+pack $work/guest
+
+base $work/dom0
+tools $work/dom0 $tools_net $tools_fs $tools_dom0
+for tool in $tools_xen; do
+	install -D "$root/$xenbin/$tool" "$work/dom0/$xenbin/$tool"
+	ln -sf "/$xenbin/$tool" "$work/dom0/usr/bin/$tool"
+done
+modules $work/dom0 $modules_dom0
+ln $images/vmlinux $images/guest.cpio $work/dom0/root/
+pack $work/dom0
+
+(cd $images && sha256sum xen vmlinux -- *.cpio) >$images/id.new
+mv $images/id.new $images/id

@@ -1,0 +1,160 @@
+"""One emulated machine: a QEMU process, all of whose doors are socket pairs."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+
+from agent import Agent, LabError, LabTimeout
+
+LAB = pathlib.Path(__file__).resolve().parent
+QEMU = [str(LAB / "inroot.sh"), "usr/bin/qemu-system-x86_64",
+        "-L", str(LAB.parent / "build/root/usr/share/qemu")]
+
+
+class Machine:
+    """
+    args: what makes the machine; wire: socket to the other machine's NIC;
+    snapshot: folder to keep its RAM and state in; mode: None (no snapshot),
+    "save" (it will be saved there) or "restore".
+    """
+
+    def __init__(self, name, args, memory, wire, log, snapshot=None, mode=None):
+        self.name, self.snapshot = name, snapshot
+        self.console = Console(log)
+        self.monitor, monitor = socket.socketpair()
+        port, remote_port = socket.socketpair()
+        fds = [monitor.fileno(), remote_port.fileno(), self.console.remote.fileno(), wire.fileno()]
+        ram = f"size={memory}M"
+        if mode:
+            ram = (f"memory-backend-file,id=ram,{ram},mem-path={snapshot}/{name}.ram,"
+                   f"share={'on' if mode == 'save' else 'off'}")
+        else:
+            ram = f"memory-backend-ram,id=ram,{ram}"
+        command = [
+            "setpriv", "--pdeathsig", "KILL", *QEMU,
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+            "-m", f"{memory}M", "-object", ram, *args,
+            "-chardev", f"socket,id=monitor,fd={fds[0]}", "-mon", "chardev=monitor,mode=control",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,fd={fds[1]}",
+            "-device", "virtserialport,chardev=agent,nr=1",
+            "-chardev", f"socket,id=console,fd={fds[2]}", "-serial", "chardev:console",
+            "-netdev", f"stream,id=wire,addr.type=fd,addr.str={fds[3]}",
+            *(["-incoming", "defer"] if mode == "restore" else [])]
+        with open(log.with_suffix(".qemu"), "wb") as errors:
+            self.process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL,
+                                            stdout=errors, stderr=errors)
+        self.errors = errors.name
+        for s in (monitor, remote_port, self.console.remote):
+            s.close()
+        self.monitor.settimeout(30)
+        self.replies = self.monitor.makefile("rb")
+        self._reply()
+        self.command("qmp_capabilities")
+        self.agent = Agent({"main": "dom0"}.get(name, name), port)
+        if mode:
+            self.command("migrate-set-capabilities", capabilities=[
+                {"capability": "x-ignore-shared", "state": True}])
+            self.command("migrate-set-parameters", **{"max-bandwidth": 1 << 34})
+        if mode == "restore":
+            self.command("migrate-incoming", uri=f"file:{snapshot}/{name}.state")
+
+    def command(self, execute, **arguments):
+        """One QMP command; returns what it returns."""
+        request = {"execute": execute, "arguments": arguments}
+        try:
+            self.monitor.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise self._dead() from None
+        while True:
+            reply = self._reply()
+            if "error" in reply:
+                raise LabError(f"{self.name}: {execute}: {reply['error']['desc']}")
+            if "return" in reply:
+                return reply["return"]
+
+    def start(self):
+        self.command("cont")
+
+    def loaded(self, timeout=60):
+        """Until the snapshot is loaded."""
+        self._poll(lambda: self._status("query-migrate") == "completed", timeout)
+
+    def save(self, timeout=120):
+        """Stop for good and put the state next to the RAM."""
+        self.command("stop")
+        self.command("migrate", uri=f"file:{self.snapshot}/{self.name}.state")
+        self._poll(lambda: self._status("query-migrate") == "completed", timeout)
+        self.command("quit")
+        self.process.wait(timeout)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.agent.close()
+        self.monitor.close()
+        self.console.close()
+
+    def _status(self, query):
+        status = self.command(query).get("status")
+        if status == "failed":
+            raise LabError(f"{self.name}: migration failed: {self._errors()}")
+        return status
+
+    def _poll(self, done, timeout):
+        deadline = time.monotonic() + timeout
+        while not done():
+            if time.monotonic() > deadline:
+                raise LabTimeout(f"{self.name}: {timeout} s are over")
+            time.sleep(0.02)
+
+    def _reply(self):
+        try:
+            line = self.replies.readline()
+        except TimeoutError:
+            raise LabTimeout(f"{self.name}: QEMU does not answer") from None
+        if not line:
+            raise self._dead()
+        return json.loads(line)
+
+    def _dead(self):
+        return LabError(f"{self.name}: QEMU died: {self._errors()}")
+
+    def _errors(self):
+        return pathlib.Path(self.errors).read_text(errors="replace")[-2000:]
+
+
+class Console:
+    """The serial line: everything goes to a log, and to whoever listens."""
+
+    def __init__(self, log):
+        self.local, self.remote = socket.socketpair()
+        self.log = open(log, "wb", buffering=0)
+        self.listener = None
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def write(self, data):
+        """Xen's UART drops bursts."""
+        for i in range(0, len(data), 16):
+            self.local.sendall(data[i:i + 16])
+            time.sleep(0.015)
+
+    def close(self):
+        """To be called when the machine is dead: the rest is still read."""
+        self.reader.join()
+        self.local.close()
+
+    def _read(self):
+        with self.log:
+            while data := self.local.recv(65536):
+                self.log.write(data)
+                if self.listener:
+                    self.listener(data)

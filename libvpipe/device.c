@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+int vpipe_device_open(void)
+{
+	int fd;
+
+	do
+		fd = open(VPIPE_DEVICE, O_RDWR | O_CLOEXEC);
+	while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The driver's handle for one kind of transfer of `vp`, or VPIPE_NO_HANDLE and errno. */
+static uint32_t device_handle(struct vpipe *vp, enum vpipe_kind kind)
+{
+	struct vpipe_ioc_create create = {
+		.size = sizeof(create),
+		.kind = kind,
+		.in_fd = vp->in_fd,
+		.out_fd = vp->out_fd,
+	};
+	struct vpipe_ioc_destroy destroy = { .size = sizeof(destroy) };
+	uint32_t handle = atomic_load(&vp->handles[kind]);
+
+	if (handle != VPIPE_NO_HANDLE)
+		return handle;
+	if (ioctl(vp->device, VPIPE_IOC_CREATE, &create))
+		return VPIPE_NO_HANDLE;
+	if (atomic_compare_exchange_strong(&vp->handles[kind], &handle, create.handle))
+		return create.handle;
+	/* Another thread was first. */
+	destroy.handle = create.handle;
+	ioctl(vp->device, VPIPE_IOC_DESTROY, &destroy);
+	return handle;
+}
+
+/* Returns 0 or the errno of the device. */
+static int device_transfer(const struct vpipe_move *m, struct vpipe *vp,
+			   struct vpipe_result *result)
+{
+	struct vpipe_ioc_transfer t = {
+		.size = sizeof(t),
+		.handle = VPIPE_NO_HANDLE,
+		.kind = m->kind,
+		.in_fd = m->in_fd,
+		.out_fd = m->out_fd,
+		.in_offset = m->in_offset,
+		.out_offset = m->out_offset,
+		.length = m->length,
+	};
+	int device = vp ? vp->device : vpipe_device_open();
+	int err = 0;
+
+	if (device < 0)
+		return -device;
+	if (vp) {
+		t.handle = device_handle(vp, m->kind);
+		if (t.handle == VPIPE_NO_HANDLE)
+			return errno;
+		t.kind = 0;
+		t.in_fd = -1;
+		t.out_fd = -1;
+	}
+	if (ioctl(device, VPIPE_IOC_TRANSFER, &t))
+		err = errno;
+	if (!vp)
+		close(device);
+	*result = t.result;
+	return err;
+}
+
+bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp,
+			  struct vpipe_transfer_info *info, int *error)
+{
+	struct vpipe_result result = { 0 };
+	int err = device_transfer(m, vp, &result);
+
+	/* Nothing has moved, and our own checks have found no fault of the caller. */
+	if (err) {
+		info->reason = VPIPE_DECLINED_NO_DEVICE;
+		info->device_error = err;
+		return false;
+	}
+
+	vpipe_move_advance(m, result.moved);
+	info->offloaded = result.moved;
+	switch (result.status) {
+	case VPIPE_STATUS_DONE:
+		*error = 0;
+		return true;
+	case VPIPE_STATUS_DECLINED:
+		info->reason = result.reason;
+		return false;
+	default:
+		*error = result.error ? (int)result.error : EIO;
+		/* As sendfile(2) does. */
+		if (*error == EPIPE)
+			raise(SIGPIPE);
+		return true;
+	}
+}
+
+int vpipe_info(struct vpipe_info *info, size_t size)
+{
+	struct vpipe_ioc_info ioc = { .size = sizeof(ioc) };
+	struct vpipe_info out;
+	int device = vpipe_device_open();
+	int err = 0;
+
+	if (device < 0) {
+		errno = -device;
+		return -1;
+	}
+	if (ioctl(device, VPIPE_IOC_INFO, &ioc))
+		err = errno;
+	close(device);
+	if (err) {
+		errno = err;
+		return -1;
+	}
+	out = (struct vpipe_info){
+		.abi_version = ioc.abi_version,
+		.connected = ioc.connected,
+		.kinds = ioc.kinds,
+		.max_ops = ioc.max_ops,
+		.ops_done = ioc.ops_done,
+		.ops_declined = ioc.ops_declined,
+		.bytes = ioc.bytes,
+	};
+	vpipe_result_copy(info, size, &out, sizeof(out));
+	return 0;
+}
+
+unsigned int vpipe_available(void)
+{
+	struct vpipe_info info;
+
+	if (vpipe_info(&info, sizeof(info)) || !info.connected)
+		return 0;
+	return info.kinds;
+}
