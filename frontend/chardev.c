@@ -365,7 +365,7 @@ static long ioc_transfer(struct vpfront_context *ctx, void __user *user)
 	if (IS_ERR(pipe))
 		return PTR_ERR(pipe);
 	ret = wait_event_state(pipe->wait, smp_load_acquire(&pipe->finished),
-			       TASK_KILLABLE | TASK_FREEZABLE);
+			       (TASK_KILLABLE | TASK_FREEZABLE));
 	if (ret) {
 		/* The process dies: the operation ends by itself, nobody reaps it. */
 		vpfront_pipe_cancel(pipe);

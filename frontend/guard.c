@@ -12,6 +12,7 @@
 #include <linux/freezer.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
+#include <linux/splice.h>
 #include <net/inet_common.h>
 #include <net/sock.h>
 #include <net/tcp.h>
@@ -38,7 +39,7 @@ static int guard_enter(struct socket *socket, bool nonblock)
 		return -EAGAIN;
 	atomic_inc(&guard_callers);
 	/* Killable: a second signal handler would not be run by sendfile either. */
-	if (wait_event_state(guard_wait, !guarded(socket), TASK_KILLABLE | TASK_FREEZABLE))
+	if (wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE)))
 		ret = -EINTR;
 	if (atomic_dec_and_test(&guard_callers))
 		wake_up_all(&guard_wait);

@@ -13,7 +13,7 @@ kernel=$(basename "$(echo $root/lib/modules/*-amd64 | tr ' ' '\n' | sort -V | ta
 xen=$(basename "$(echo $root/usr/lib/xen-[0-9]* | tr ' ' '\n' | sort -V | tail -1)")
 xenbin=usr/lib/$xen/bin
 
-tools_net="ip tc ss ethtool tcpdump strace"
+tools_net="bash lsblk ip tc ss ethtool tcpdump strace"
 tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag
 	mkfs.xfs xfs_repair xfs_io fallocate losetup blkdiscard dmsetup"
 tools_dom0="nft bridge nsenter
@@ -122,6 +122,8 @@ base() {	# IMAGE: the skeleton, busybox, the agent and lab/<image>'s files
 	for applet in $($root/usr/bin/busybox --list); do
 		[ "$applet" = busybox ] || ln -s busybox "$image/usr/bin/$applet"
 	done
+	tools "$image" dash		# busybox's sh prefers its own ip, mount, ...
+	ln -sf dash "$image/usr/bin/sh"
 	ln -s usr/bin/init "$image/init"
 	cc -O2 -Wall -o "$image/usr/bin/labd" lab/labd.c
 	cc -O2 -Wall -o "$image/usr/bin/labrun" lab/labrun.c

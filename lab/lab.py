@@ -29,42 +29,42 @@ build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side.
 """
 
 import argparse
-import contextlib
 import fcntl
 import hashlib
 import os
 import pathlib
 import re
+import select
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
+import termios
+import tty
 
-from agent import Host, LabError, LabTimeout
+from agent import Host, LabError, LabTimeout  # noqa: F401 (for tests)
 from machine import Machine
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 IMAGES = TOP / "build/images"
 SNAPSHOTS = TOP / "build/lab"
 SNAPSHOTS_KEPT = 3
-PAYLOAD_SIZE = 256 << 20
+PAYLOAD_MIB = 256
 
 # Nothing that only slows an emulated machine down; a crash ends the run.
-KERNEL = ("oops=panic panic=-1 net.ifnames=0 mitigations=off rodata=off cryptomgr.notests "
-          "audit=0 lsm= raid=noautodetect random.trust_cpu=on log_buf_len=4M")
+KERNEL = ("oops=panic panic=-1 net.ifnames=0 mitigations=off rodata=off init_on_alloc=0 "
+          "cryptomgr.notests audit=0 lsm= raid=noautodetect random.trust_cpu=on log_buf_len=4M")
 DOM0 = f"console=hvc0 loglevel=5 tsc=reliable clocksource=xen no_timer_check {KERNEL}"
 GUEST = f"console=hvc0 loglevel=8 {KERNEL}"
 PEER = f"console=ttyS0 loglevel=5 tsc=reliable no_timer_check {KERNEL}"
 XEN = ("console=com1 com1=115200,8n1 console_timestamps=boot conring_size=1M "
        "watchdog=0 bootscrub=0 spec-ctrl=no xpti=off")
 
-BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious)|rcu:.*(stall|self-detected)"
-                 r"|self-detected stall|soft lockup|KFENCE|KASAN|UBSAN|general protection"
-                 r"|blocked for more than|Call Trace|Kernel panic|unable to handle"
-                 r"|refcount_t|list_(add|del) corruption|bad page state|scheduling while atomic",
-                 re.IGNORECASE)
+BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious|rcu)|rcu: .*(stall|self-det)"
+                 r"|self-detected stall|soft lockup|hard LOCKUP|KFENCE|KASAN|UBSAN|KCSAN"
+                 r"|general protection|blocked for more than|Call Trace|Kernel panic|unable to handle"
+                 r"|refcount_t|list_(add|del) corruption|scheduling while atomic|Bad page")
 
 
 class Lab:
@@ -118,6 +118,15 @@ class Lab:
     def alive(self):
         return bool(self.machines) and all(m.alive() for m in self.machines)
 
+    def healthy(self, timeout=15):
+        """Do dom0, guest and peer answer?"""
+        try:
+            for host in (self.dom0, self.guest, self.peer):
+                host.run("true", timeout)
+            return True
+        except LabError:
+            return False
+
     def stop(self):
         for machine in self.machines:
             machine.kill()
@@ -147,11 +156,13 @@ cmdline = "{GUEST} lab_ip={address}"
 vcpus = {vcpus}
 cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
 memory = {memory or self.guest_memory}
-vif = ["mac=00:16:3e:00:00:{int(address.rsplit('.', 1)[1]):02x},bridge=xenbr0,ip={address}"]
+vif = ["mac=00:16:3e:00:00:{int(address.split('.')[3]):02x},bridge=xenbr0,ip={address}"]
 disk = ["/dev/vda,raw,xvdb,r", "{data},raw,xvdc,w"]
-on_poweroff = on_reboot = on_crash = "destroy"
-'''.replace('on_poweroff = on_reboot = on_crash = "destroy"',
-            'on_poweroff = "destroy"\non_reboot = "destroy"\non_crash = "destroy"') + extra)
+on_poweroff = "destroy"
+on_reboot = "destroy"
+on_crash = "destroy"
+{extra}
+''')
         self.dom0.run(f"xl create /etc/xen/{name}.cfg")
         host = Host(name, self.dom0.agent, via=address)
         if wait:
@@ -170,10 +181,15 @@ on_poweroff = on_reboot = on_crash = "destroy"
         for host, source, command in self._logs():
             skip = self.seen.get(source, 0)
             text = host.run(f"{{ {command}; }} | tail -n +{skip + 1}").out
-            lines = text.splitlines()
+            lines = text.split("\n")[:-1]  # the last one may still grow
             self.seen[source] = skip + len(lines)
             bad += [f"{source}: {line}" for line in lines if BAD.search(line)]
         return bad
+
+    def post_mortem(self):
+        """The end of the serial logs: all there is when a machine is dead."""
+        return [f"{m.name}: {line}" for m in self.machines for line in
+                (self.out / f"{m.name}.log").read_text(errors="replace").splitlines()[-60:]]
 
     def _logs(self):
         yield self.dom0, "dom0", "dmesg"
@@ -252,22 +268,25 @@ on_poweroff = on_reboot = on_crash = "destroy"
             shutil.rmtree(path)
 
     def _unpack(self):
-        jobs = [host.spawn(f"payload {host.name}") for host in (self.dom0, self.guest, self.peer)]
+        jobs = [host.spawn(f"payload {host.name} {self.payload.mebibytes}")
+                for host in (self.dom0, self.guest, self.peer)]
         for job in jobs:
             job.wait(60, check=True)
 
 
 def _make_payload():
-    """The tar that each side unpacks, as an unlinked-on-close file of a fixed size."""
+    """The tar that each side unpacks, in a file of the size that the disk has."""
     folder = TOP / "build/payload"
-    for name in ("all", "dom0", "guest", "peer"):
+    names = ("all", "dom0", "guest", "peer")
+    for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
     image = tempfile.NamedTemporaryFile(prefix="vpipe-payload-")
-    subprocess.run(["tar", "-C", folder, "--owner=0", "--group=0", "-cf", image.name,
-                    "all", "dom0", "guest", "peer"], check=True)
-    if os.stat(image.name).st_size > PAYLOAD_SIZE:
-        raise LabError(f"{folder} is over {PAYLOAD_SIZE >> 20} MiB")
-    os.truncate(image.name, PAYLOAD_SIZE)
+    subprocess.run(["tar", "-C", folder, "--owner=0", "--group=0", "-cf", image.name, *names],
+                   check=True)
+    image.mebibytes = -(-os.stat(image.name).st_size // (1 << 20))
+    if image.mebibytes > PAYLOAD_MIB:
+        raise LabError(f"{folder} is over {PAYLOAD_MIB} MiB")
+    os.truncate(image.name, PAYLOAD_MIB << 20)
     return image
 
 
@@ -285,3 +304,53 @@ def _lock():
         print("lab: waiting for another lab to end", file=sys.stderr)
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+def shell(lab):
+    """The console of dom0 on this terminal."""
+    print("lab: this is dom0; the guest: xl console guest (out again: Ctrl-]), "
+          "or labrun guest COMMAND; leave: Ctrl-A x\r")
+    screen, old = sys.stdin.fileno(), termios.tcgetattr(sys.stdin)
+    console = lab.main.console
+    console.listener = lambda data: os.write(sys.stdout.fileno(), data)
+    tty.setraw(screen)
+    try:
+        console.write(b"\r")
+        escape = False
+        while lab.alive():
+            if not select.select([screen], [], [], 0.5)[0]:
+                continue
+            data = os.read(screen, 1024)
+            if not data or (escape and data[:1] == b"x") or b"\x01x" in data:
+                break
+            escape = data == b"\x01"
+            if not escape:
+                console.write(data)
+    finally:
+        console.listener = None
+        termios.tcsetattr(screen, termios.TCSADRAIN, old)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="The vPipe lab")
+    parser.add_argument("action", choices=["shell", "run", "snapshot"])
+    parser.add_argument("host", nargs="?", choices=["dom0", "guest", "peer"], default="dom0")
+    parser.add_argument("command", nargs="?", default="xl list")
+    parser.add_argument("--boot", action="store_true", help="cold, not from the snapshot")
+    args = parser.parse_args()
+    with Lab(boot=args.boot) as lab:
+        if args.action == "shell":
+            shell(lab)
+        elif args.action == "run":
+            result = getattr(lab, args.host).run(args.command, timeout=600, check=False)
+            sys.stdout.write(result.out)
+            sys.stderr.write(result.err)
+            return result.rc
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"lab: {error}")

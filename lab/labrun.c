@@ -18,7 +18,7 @@
 static int dial(const char *host)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(LAB_PORT) };
-	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, idle = 5;
 	struct hostent *h = gethostbyname(host);
 
 	if (!h || h->h_addrtype != AF_INET)
@@ -27,7 +27,11 @@ static int dial(const char *host)
 	if (connect(s, (void *)&a, sizeof(a)))
 		err(255, "%s", host);
 	setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* A domain may be destroyed under us. */
 	setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(s, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof(idle));
+	setsockopt(s, IPPROTO_TCP, TCP_KEEPCNT, &idle, sizeof(idle));
 	return s;
 }
 

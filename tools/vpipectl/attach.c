@@ -83,6 +83,19 @@ static bool write_nodes(xs_transaction_t t, const struct device *dev)
 	       store_write(t, dev->backend, "state", "1");
 }
 
+static enum result say_attached(const struct device *dev, int state)
+{
+	const char *advice = "; if it does not come up, 'vpipectl detach' first";
+
+	if (state == XenbusStateConnected)
+		advice = "";
+	else if (state >= XenbusStateClosing)
+		advice = " and is being detached; 'vpipectl detach' finishes that";
+	complain("domain %u is attached already (backend %s)%s", dev->domid,
+		 device_state_name(state), advice);
+	return WRONG_STATE;
+}
+
 /* Looks and writes in one transaction: of two at once, one finds the other's nodes */
 static enum result write_body(xs_transaction_t t, void *arg)
 {
@@ -99,15 +112,8 @@ static enum result write_body(xs_transaction_t t, void *arg)
 	attempt->stale = store_exists(t, dev->backend) && !store_exists(t, dev->frontend);
 	if (attempt->stale)
 		return device_remove_nodes(t, dev) ? OK : FAILED;
-	if (store_exists(t, dev->backend)) {
-		int state = device_backend_state(t, dev);
-
-		complain("domain %u is attached already (backend %s)%s", dev->domid,
-			 device_state_name(state),
-			 state == XenbusStateConnected ? "" :
-			 "; if it does not come up, 'vpipectl detach' first");
-		return WRONG_STATE;
-	}
+	if (store_exists(t, dev->backend))
+		return say_attached(dev, device_backend_state(t, dev));
 	/* a frontend alone is a leftover too, and may have wrong permissions */
 	if (!store_remove(t, dev->frontend, 0) || !write_nodes(t, dev)) {
 		complain("cannot write %s: %s", dev->backend, strerror(errno));

@@ -98,8 +98,9 @@ bool device_remove_nodes(xs_transaction_t t, const struct device *dev)
 	snprintf(error, sizeof(error), ERROR_ROOT "/backend/vpipe/%u/0", 0, dev->domid);
 	if (!store_remove(t, error, 4))
 		return false;
+	/* its error directory stays: the guest could not make it again */
 	snprintf(error, sizeof(error), ERROR_ROOT "/device/vpipe/0", dev->domid);
-	return store_remove(t, error, 3) &&
+	return store_remove(t, error, 2) &&
 	       store_remove(t, dev->frontend, 1) &&
 	       store_remove(t, dev->backend, 2);
 }

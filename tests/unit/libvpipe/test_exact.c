@@ -36,10 +36,9 @@ static void test_file_size_limit(void **state)
 	struct rlimit old, limit;
 	struct sigaction action;
 	struct peer feed;
-	int sv[2], file, source;
+	int sv[2], file;
 
 	(void)state;
-	source = file_make(test_dirs[0], 1 * MIB);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	limit = (struct rlimit){ .rlim_cur = 100001, .rlim_max = old.rlim_max };
 	for (size_t pair = 0; pair < TEST_PAIRS; pair++) {
@@ -61,7 +60,6 @@ static void test_file_size_limit(void **state)
 		close(sv[1]);
 		close(file);
 	}
-	close(source);
 }
 
 /* A tmpfs of 64 KiB in a mount namespace of this process. */
@@ -263,8 +261,10 @@ static void test_signals(void **state)
 	sigemptyset(&alarm_set);
 	sigaddset(&alarm_set, SIGALRM);
 	catch_signal(SIGALRM, &action);
-	for (size_t pair = 0; pair < TEST_PAIRS; pair++) {
-		test_pairs[pair](sv);
+	for (size_t round = 0; round < 2 * TEST_PAIRS; round++) {
+		test_pairs[round / 2](sv);
+		if (round % 2)
+			set_nonblock(sv[0]);
 		/* The peers do not take the signals. */
 		pthread_sigmask(SIG_BLOCK, &alarm_set, NULL);
 		peer_drain(&drain, sv[1], 4 * MIB, 0, 20);

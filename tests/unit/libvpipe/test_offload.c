@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What the library does with the answers of /dev/vpipe.  open(2) and ioctl(2) are
- * interposed by the linker (--wrap); the driver below really moves the bytes that it
- * says it moved.
+ * What the library does with the answers of /dev/vpipe, and with kernels that cannot
+ * send or copy a file.  The system calls are interposed by the linker (--wrap); the
+ * driver below really moves the bytes that it says it moved.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,11 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <linux/vpipe.h>
 #include "support.h"
+
+#define RACERS	8
 
 static struct {
 	/* Orders */
@@ -26,9 +29,12 @@ static struct {
 	uint32_t reason;
 	uint32_t error;
 	struct vpipe_ioc_info info;
+	bool slow_create;
+	bool step_ordered;	/* sendfile(2) and copy_file_range(2) answer this: */
+	int step_error;		/* 0: that nothing was moved */
 	/* Records */
 	unsigned int opens, creates, destroys, transfers;
-	struct vpipe_ioc_create handles[8];
+	struct vpipe_ioc_create handles[2 * RACERS];
 	struct vpipe_ioc_transfer last;
 	pthread_mutex_t lock;	/* the records */
 } driver;
@@ -96,6 +102,8 @@ static int driver_create(struct vpipe_ioc_create *create)
 		errno = driver.create_error;
 		return -1;
 	}
+	if (driver.slow_create)
+		usleep(1000);
 	assert_true(driver.creates + 1 < sizeof(driver.handles) / sizeof(driver.handles[0]));
 	create->handle = ++driver.creates;
 	driver.handles[create->handle] = *create;
@@ -170,6 +178,30 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 	ret = driver_ioctl(request, arg);
 	pthread_mutex_unlock(&driver.lock);
 	return ret;
+}
+
+static ssize_t step_answer(void)
+{
+	errno = driver.step_error;
+	return driver.step_error ? -1 : 0;
+}
+
+ssize_t __real_sendfile64(int out, int in, off_t *offset, size_t len);
+ssize_t __wrap_sendfile64(int out, int in, off_t *offset, size_t len);
+ssize_t __wrap_sendfile64(int out, int in, off_t *offset, size_t len)
+{
+	return driver.step_ordered ? step_answer() : __real_sendfile64(out, in, offset, len);
+}
+
+ssize_t __real_copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset,
+			       size_t len, unsigned int flags);
+ssize_t __wrap_copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset,
+			       size_t len, unsigned int flags);
+ssize_t __wrap_copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset,
+			       size_t len, unsigned int flags)
+{
+	return driver.step_ordered ? step_answer() :
+		__real_copy_file_range(in, in_offset, out, out_offset, len, flags);
 }
 
 static void expect_info(uint64_t offloaded, uint64_t ordinary, uint32_t reason, int error,
@@ -416,6 +448,38 @@ static void test_device_errors(void **state)
 	}
 }
 
+/* Kernels and file systems that cannot send or copy, or say that there is nothing. */
+static void test_step_unsupported(void **state)
+{
+	static const int errors[] = {
+		0, EINVAL, ENOSYS, EOPNOTSUPP, EXDEV, EPERM, ETXTBSY,
+	};
+	struct peer drain;
+	int sv[2];
+
+	(void)state;
+	driver.open_error = ENOENT;
+	driver.step_ordered = true;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		driver.step_error = errors[i];
+		assert_int_equal(ftruncate(files.out, 0), 0);
+		assert_int_equal(vpipe_file_to_file_fd(files.in, files.out, 1, SIZE, 3), SIZE - 1);
+		file_expect(files.out, 3, SIZE - 1, 1);
+		for (size_t pair = 0; pair < TEST_PAIRS; pair++) {
+			test_pairs[pair](sv);
+			set_nonblock(sv[0]);
+			peer_drain(&drain, sv[1], SIZE - 1, 1, 2);
+			assert_int_equal(vpipe_file_to_socket_fd(files.in, sv[0], 1, SIZE),
+					 SIZE - 1);
+			close(sv[0]);
+			peer_join(&drain);
+			close(sv[1]);
+		}
+	}
+	driver.step_error = EIO;
+	assert_fails(vpipe_file_to_file_fd(files.in, files.out, 0, SIZE, 0), EIO);
+}
+
 /* One device per handle, one driver handle per kind, both used again. */
 static void test_handles(void **state)
 {
@@ -441,8 +505,6 @@ static void test_handles(void **state)
 	close(sv[1]);
 }
 
-#define RACERS	8
-
 struct racer {
 	pthread_t thread;
 	vpipe_t *vp;
@@ -465,12 +527,13 @@ static void test_threads(void **state)
 {
 	struct racer racers[RACERS];
 
-	for (int round = 0; round < 50; round++) {
+	for (int round = 0; round < 20; round++) {
 		vpipe_t *vp;
 
 		driver_setup(state);
 		driver.status = VPIPE_STATUS_DECLINED;
 		driver.limit = 300;
+		driver.slow_create = true;
 		vp = vpipe_create(files.in, files.out);
 		assert_non_null(vp);
 		assert_int_equal(ftruncate(files.out, 0), 0);
@@ -560,6 +623,7 @@ int main(void)
 		with_files(test_failed),
 		with_files(test_failed_epipe),
 		with_files(test_device_errors),
+		with_files(test_step_unsupported),
 		cmocka_unit_test_setup(test_handles, driver_setup),
 		with_files(test_threads),
 		cmocka_unit_test_setup(test_info, driver_setup),

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * pool.c: the pages of a domain in which data is on its way.  Their number is
+ * bounded; a flow that finds the pool empty is kicked when something comes back.
+ *
+ * A chunk given to a socket is referenced by the frames that carry it, until they
+ * were acknowledged and freed: it may be used again only when the page's count is
+ * back to our own reference.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "vpback.h"
+
+#define KEEP_FREE	64U	/* chunks that stay allocated for the next flow */
+
+void vpback_pool_init(struct vpback_pool *pool)
+{
+	spin_lock_init(&pool->lock);
+	INIT_LIST_HEAD(&pool->free);
+	INIT_LIST_HEAD(&pool->waiters);
+	pool->max = max_t(unsigned int, ((u64)vpback_pool_mib << 20) / VPBACK_CHUNK_BYTES, 16);
+}
+
+static void pool_chunk_free(struct vpback_chunk *chunk)
+{
+	put_page(chunk->page);		/* the network may hold the last reference */
+	kfree(chunk);
+}
+
+void vpback_pool_exit(struct vpback_pool *pool)
+{
+	struct vpback_chunk *chunk, *next;
+
+	list_for_each_entry_safe(chunk, next, &pool->free, node)
+		pool_chunk_free(chunk);
+	WARN_ON_ONCE(pool->nr_used);
+}
+
+static struct vpback_chunk *pool_chunk_alloc(void)
+{
+	struct vpback_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+
+	if (!chunk)
+		return NULL;
+	chunk->page = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_NOWARN | __GFP_NORETRY,
+				  VPBACK_CHUNK_ORDER);
+	if (!chunk->page) {
+		kfree(chunk);
+		return NULL;
+	}
+	return chunk;
+}
+
+/* May sleep for memory.  NULL: the flow is kicked when there is one. */
+struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow)
+{
+	struct vpback_chunk *chunk = NULL;
+	bool alloc = false;
+
+	spin_lock_irq(&pool->lock);
+	if (pool->nr_free) {
+		chunk = list_first_entry(&pool->free, struct vpback_chunk, node);
+		list_del(&chunk->node);
+		pool->nr_free--;
+		pool->nr_used++;
+	} else if (pool->nr_used < pool->max) {
+		pool->nr_used++;
+		alloc = true;
+	}
+	spin_unlock_irq(&pool->lock);
+	if (alloc)
+		chunk = pool_chunk_alloc();
+	if (!chunk) {
+		spin_lock_irq(&pool->lock);
+		if (alloc)
+			pool->nr_used--;
+		if (list_empty(&flow->pool_node))
+			list_add_tail(&flow->pool_node, &pool->waiters);
+		spin_unlock_irq(&pool->lock);
+		return NULL;
+	}
+	chunk->flow = flow;
+	chunk->offset = 0;
+	chunk->length = 0;
+	chunk->error = 0;
+	return chunk;
+}
+
+/* Nobody but us refers to its page. */
+bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk)
+{
+	return page_ref_count(chunk->page) == 1;
+}
+
+/* Back from a flow; a page that the network still sends is left to it. */
+void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk)
+{
+	struct vpback_flow *waiter;
+	bool keep;
+
+	spin_lock_irq(&pool->lock);
+	pool->nr_used--;
+	keep = vpback_pool_chunk_idle(chunk) && pool->nr_free < KEEP_FREE;
+	if (keep) {
+		list_add(&chunk->node, &pool->free);
+		pool->nr_free++;
+	}
+	waiter = list_first_entry_or_null(&pool->waiters, struct vpback_flow, pool_node);
+	if (waiter) {
+		list_del_init(&waiter->pool_node);
+		/* Under the lock: _forget is what keeps a dying flow out of here. */
+		vpback_pipe_kick(waiter);
+	}
+	spin_unlock_irq(&pool->lock);
+	if (!keep)
+		pool_chunk_free(chunk);
+}
+
+/* The flow goes: it waits for nothing. */
+void vpback_pool_forget(struct vpback_pool *pool, struct vpback_flow *flow)
+{
+	spin_lock_irq(&pool->lock);
+	list_del_init(&flow->pool_node);
+	spin_unlock_irq(&pool->lock);
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * sock.c: shadow sockets: a guest's live TCP connection, continued here.
+ *
+ * Made with TCP_REPAIR on a kernel socket in the domain's private namespace: bound
+ * to the guest's address, "connected" without a SYN, given the sequence numbers,
+ * options and windows of the original, then its send queue: what had been sent as
+ * sent, the rest to be sent.  Live from then on.  It ends silently, by TCP_REPAIR
+ * again, when the connection has gone home.
+ */
+#include <linux/bvec.h>
+#include <linux/net.h>
+#include <linux/socket.h>
+#include <net/net_namespace.h>
+#include <net/tcp.h>
+
+#include "vpback.h"
+#include <vpipe/tcp_carry.h>
+
+#define MAX_BUFFER	(8U << 20)	/* what a guest can ask for, bytes */
+
+/* --- callbacks of the socket, in any context --------------------------------- */
+
+static void sock_notify(struct sock *sk, bool acks_only)
+{
+	struct vpback_flow *flow;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	flow = sk->sk_user_data;
+	if (flow && (!acks_only || READ_ONCE(flow->want_acks) || sk_stream_is_writeable(sk)))
+		vpback_pipe_kick(flow);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+/*
+ * TCP calls this for each acknowledgement as long as SOCK_NOSPACE is set, which we
+ * leave set: besides room, an operation waits for pages to come back and, at its
+ * end, for everything to be acknowledged.
+ */
+static void sock_write_space(struct sock *sk)
+{
+	sock_notify(sk, true);
+}
+
+static void sock_changed(struct sock *sk)
+{
+	sock_notify(sk, false);
+}
+
+/* What a sink receives stays in its queue until the guest takes it. */
+static void sock_data_ready(struct sock *sk)
+{
+}
+
+static void sock_set_callbacks(struct sock *sk, struct vpback_flow *flow)
+{
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = flow;
+	sk->sk_write_space = sock_write_space;
+	sk->sk_state_change = sock_changed;
+	sk->sk_error_report = sock_changed;
+	sk->sk_data_ready = sock_data_ready;
+	write_unlock_bh(&sk->sk_callback_lock);
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+}
+
+/* --- making one ------------------------------------------------------------------ */
+
+static int sock_set(struct socket *socket, int level, int name, void *value, unsigned int len)
+{
+	return socket->ops->setsockopt(socket, level, name, KERNEL_SOCKPTR(value), len);
+}
+
+static int sock_set_int(struct socket *socket, int level, int name, int value)
+{
+	return sock_set(socket, level, name, &value, sizeof(value));
+}
+
+/* The name comes from a guest, and an unknown one would make the kernel load a module. */
+static void sock_set_congestion(struct socket *socket, const struct xen_vpipe_tcp_state *st)
+{
+	static const char * const known[] = { "cubic", "reno", "bbr" };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strncmp((const char *)st->congestion, known[i], sizeof(st->congestion)))
+			sock_set(socket, SOL_TCP, TCP_CONGESTION, (void *)known[i],
+				 strlen(known[i]));
+}
+
+static int sock_set_sequence(struct socket *socket, const struct xen_vpipe_tcp_state *st)
+{
+	return sock_set_int(socket, SOL_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) ?:
+	       sock_set_int(socket, SOL_TCP, TCP_QUEUE_SEQ, st->snd_una) ?:
+	       sock_set_int(socket, SOL_TCP, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) ?:
+	       sock_set_int(socket, SOL_TCP, TCP_QUEUE_SEQ, st->rcv_nxt);
+}
+
+static int sock_set_options(struct socket *socket, const struct xen_vpipe_tcp_state *st)
+{
+	struct tcp_repair_window window = {
+		.snd_wl1 = st->snd_wl1, .snd_wnd = st->snd_wnd, .max_window = st->max_window,
+		.rcv_wnd = st->rcv_wnd, .rcv_wup = st->rcv_wup,
+	};
+	struct tcp_repair_opt opt[4];
+	unsigned int n = 0;
+
+	opt[n++] = (struct tcp_repair_opt){ TCPOPT_MSS, st->mss_clamp };
+	if (st->flags & XEN_VPIPE_TCP_F_WSCALE)
+		opt[n++] = (struct tcp_repair_opt){ TCPOPT_WINDOW,
+						    st->snd_wscale | st->rcv_wscale << 16 };
+	if (st->flags & XEN_VPIPE_TCP_F_SACK)
+		opt[n++] = (struct tcp_repair_opt){ TCPOPT_SACK_PERM, 0 };
+	if (st->flags & XEN_VPIPE_TCP_F_TIMESTAMPS)
+		opt[n++] = (struct tcp_repair_opt){ TCPOPT_TIMESTAMP, 0 };
+	return sock_set(socket, SOL_TCP, TCP_REPAIR_OPTIONS, opt, n * sizeof(*opt)) ?:
+	       sock_set(socket, SOL_TCP, TCP_REPAIR_WINDOW, &window, sizeof(window));
+}
+
+/* What no socket option reaches. */
+static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	lock_sock(sk);
+	vpipe_compat_tcp_set_usec_ts(tp, st->flags & XEN_VPIPE_TCP_F_USEC_TS);
+	tp->tcp_header_len = sizeof(struct tcphdr);
+	if (st->flags & XEN_VPIPE_TCP_F_TIMESTAMPS)
+		tp->tcp_header_len += TCPOLEN_TSTAMP_ALIGNED;
+	tp->advmss = st->advmss;
+	tp->window_clamp = max(min(st->window_clamp, MAX_BUFFER), tp->window_clamp);
+	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), MAX_BUFFER);
+	WRITE_ONCE(sk->sk_rcvbuf, max_t(int, min(st->rcvbuf, MAX_BUFFER), sk->sk_rcvbuf));
+	WRITE_ONCE(sk->sk_sndbuf, max_t(int, min(st->sndbuf, MAX_BUFFER), sk->sk_sndbuf));
+	WRITE_ONCE(inet_sk(sk)->tos, st->tos & ~INET_ECN_MASK);
+	if (st->ttl && st->ttl != 255)
+		WRITE_ONCE(inet_sk(sk)->uc_ttl, st->ttl);
+	if (st->flags & XEN_VPIPE_TCP_F_ECN)
+		tp->ecn_flags |= TCP_ECN_OK;
+	if (st->flags & XEN_VPIPE_TCP_F_NODELAY)
+		tp->nonagle |= TCP_NAGLE_OFF;
+	vpipe_tcp_apply(sk, st);
+	/* connect() may have judged before it knew the scale */
+	tp->pred_flags = 0;
+	/* or mss_cache stays at what connect() assumed */
+	inet_csk(sk)->icsk_pmtu_cookie = 0;
+	if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT) {
+		WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
+		WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
+		tp->rcv_wup = tp->rcv_nxt;
+		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | RCV_SHUTDOWN);
+		sock_set_flag(sk, SOCK_DONE);
+		tcp_set_state(sk, TCP_CLOSE_WAIT);
+	}
+	release_sock(sk);
+}
+
+/* All that was sent is restored: frames may come and go. */
+static void sock_go_live(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+
+	tcp_sk(sk)->repair = 0;
+	tcp_sk(sk)->repair_queue = TCP_NO_QUEUE;
+	sk->sk_reuse = SK_NO_REUSE;
+	smp_store_release(&flow->live, true);
+}
+
+/*
+ * The shadow of flow->state, bound to the flow's link.  Live at once when nothing
+ * is in the send queue.
+ */
+int vpback_sock_create(struct vpback_flow *flow)
+{
+	const struct xen_vpipe_tcp_state *st = &flow->state;
+	struct sockaddr_in local = { .sin_family = AF_INET }, peer = { .sin_family = AF_INET };
+	struct socket *socket;
+	int ret;
+
+	ret = sock_create_kern(flow->dev->net, PF_INET, SOCK_STREAM, IPPROTO_TCP, &socket);
+	if (ret)
+		return ret;
+	memcpy(&local.sin_addr, st->local_addr, 4);
+	memcpy(&peer.sin_addr, st->peer_addr, 4);
+	local.sin_port = (__force __be16)st->local_port;
+	peer.sin_port = (__force __be16)st->peer_port;
+
+	/* The address is the guest's, and need not be configured here. */
+	ret = sock_set_int(socket, SOL_TCP, TCP_REPAIR, TCP_REPAIR_ON) ?:
+	      sock_set_int(socket, SOL_IP, IP_TRANSPARENT, 1) ?:
+	      sock_bindtoindex(socket->sk, flow->link->netdev->ifindex, true) ?:
+	      kernel_bind(socket, (struct sockaddr *)&local, sizeof(local)) ?:
+	      sock_set_sequence(socket, st);
+	if (ret)
+		goto err;
+	sock_set_congestion(socket, st);
+	ret = kernel_connect(socket, (struct sockaddr *)&peer, sizeof(peer), 0) ?:
+	      sock_set_options(socket, st);
+	if (ret)
+		goto err;
+	sock_set_fields(socket->sk, st);
+	sock_set_callbacks(socket->sk, flow);
+	flow->socket = socket;
+	lock_sock(socket->sk);
+	if (st->snd_nxt == st->snd_una)
+		sock_go_live(flow);
+	release_sock(socket->sk);
+	return 0;
+err:
+	sock_set_int(socket, SOL_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	sock_release(socket);
+	return ret;
+}
+
+/* The next bytes of the send queue.  -EINVAL: more than were announced. */
+int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
+{
+	u32 sent = flow->state.snd_nxt - flow->state.snd_una;
+	u32 total = flow->state.write_seq - flow->state.snd_una;
+	struct sock *sk = flow->socket->sk;
+	struct tcp_sock *tp = tcp_sk(sk);
+	int sndbuf, ret = 0;
+	u32 n;
+
+	if (len > total - flow->queued)
+		return -EINVAL;
+	lock_sock(sk);
+	sndbuf = sk->sk_sndbuf;
+	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
+	if (flow->queued < sent) {
+		n = min(len, sent - flow->queued);
+		tp->repair_queue = TCP_SEND_QUEUE;
+		ret = vpipe_tcp_append(sk, data, n);
+		if (!ret) {
+			flow->queued += n;
+			data += n;
+			len -= n;
+			if (flow->queued == sent && tp->snd_nxt != flow->state.snd_nxt)
+				ret = -EPROTO;
+			else if (flow->queued == sent)
+				sock_go_live(flow);
+		}
+	}
+	if (!ret && len) {
+		ret = vpipe_tcp_append(sk, data, len);
+		if (!ret)
+			flow->queued += len;
+	}
+	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+	release_sock(sk);
+	return ret;
+}
+
+/* --- using one ---------------------------------------------------------------------- */
+
+/*
+ * Give the rest of a chunk to the socket, by reference; `more` when more follows
+ * soon.  Bytes taken, -EAGAIN, or why the connection has ended.  Does not block.
+ */
+int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more)
+{
+	int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+	int ret;
+#ifndef VPIPE_COMPAT_SENDPAGE
+	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };
+	struct bio_vec vec;
+
+	bvec_set_page(&vec, chunk->page, chunk->length, chunk->offset);
+	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, chunk->length);
+	ret = sock_sendmsg(flow->socket, &msg);
+#else
+	u32 n = min_t(u32, chunk->length, PAGE_SIZE - offset_in_page(chunk->offset));
+
+	if (n < chunk->length)
+		flags |= MSG_MORE;
+	ret = kernel_sendpage(flow->socket, nth_page(chunk->page, chunk->offset >> PAGE_SHIFT),
+			      offset_in_page(chunk->offset), n, flags);
+#endif
+	if (ret > 0) {
+		chunk->offset += ret;
+		chunk->length -= ret;
+	} else if (ret < 0 && ret != -EAGAIN) {
+		flow->sock_error = ret;
+	}
+	set_bit(SOCK_NOSPACE, &flow->socket->flags);
+	return ret;
+}
+
+/* Everything was acknowledged, or never will be. */
+bool vpback_sock_settled(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+	struct tcp_sock *tp = tcp_sk(sk);
+	bool settled;
+
+	WRITE_ONCE(flow->want_acks, true);
+	set_bit(SOCK_NOSPACE, &flow->socket->flags);
+	smp_mb();	/* ask to be told before looking */
+	lock_sock(sk);
+	settled = sk->sk_state == TCP_CLOSE || tp->snd_una == tp->write_seq;
+	release_sock(sk);
+	return settled;
+}
+
+/* The connection's state into flow->state; the socket does nothing any more. */
+void vpback_sock_freeze(struct vpback_flow *flow)
+{
+	struct xen_vpipe_tcp_state *st = &flow->state;
+	struct sock *sk = flow->socket->sk;
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	lock_sock(sk);
+	vpipe_tcp_stop_timers(sk);
+	vpipe_tcp_snapshot(sk, st);
+	st->retransmits = tp->total_retrans;
+	st->unread = tp->rcv_nxt - tp->copied_seq;
+	if (sk->sk_state == TCP_ESTABLISHED) {
+		st->state = XEN_VPIPE_TCP_ESTABLISHED;
+	} else if (sk->sk_state == TCP_CLOSE_WAIT) {
+		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
+		st->rcv_nxt--;			/* the FIN is not data */
+		if (st->unread)
+			st->unread--;
+	} else {
+		st->state = XEN_VPIPE_TCP_CLOSED;
+		st->error = sk->sk_err ?: -flow->sock_error ?: ECONNRESET;
+	}
+	/* A late frame changes nothing: the receive path ignores a closed socket. */
+	if (st->state != XEN_VPIPE_TCP_CLOSED)
+		WRITE_ONCE(sk->sk_state, TCP_CLOSE);
+	release_sock(sk);
+}
+
+/* Unread bytes of a frozen shadow, in order, each once. */
+int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len)
+{
+	struct kvec vec = { .iov_base = to, .iov_len = len };
+	struct msghdr msg = {};
+
+	return kernel_recvmsg(flow->socket, &msg, &vec, 1, len, MSG_DONTWAIT);
+}
+
+/* The end of the shadow: silent, or with a RST.  May sleep. */
+void vpback_sock_release(struct vpback_flow *flow, bool reset)
+{
+	struct socket *socket = flow->socket;
+	struct sock *sk;
+
+	if (!socket)
+		return;
+	sk = socket->sk;
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = NULL;
+	write_unlock_bh(&sk->sk_callback_lock);
+
+	lock_sock(sk);
+	/* Only written, not set, when it was frozen: it is still hashed. */
+	if (sk->sk_state == TCP_CLOSE && flow->detached &&
+	    flow->state.state != XEN_VPIPE_TCP_CLOSED)
+		WRITE_ONCE(sk->sk_state, flow->state.state == XEN_VPIPE_TCP_CLOSE_WAIT ?
+					 TCP_CLOSE_WAIT : TCP_ESTABLISHED);
+	if (reset) {
+		tcp_sk(sk)->repair = 0;
+		sock_set_flag(sk, SOCK_LINGER);
+		sk->sk_lingertime = 0;
+	} else if (sk->sk_state != TCP_CLOSE) {
+		tcp_sk(sk)->repair = 1;
+		tcp_sk(sk)->repair_queue = TCP_NO_QUEUE;
+	}
+	release_sock(sk);
+	sock_release(socket);
+	flow->socket = NULL;
+}

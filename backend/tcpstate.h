@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * tcpstate.h: could this be the state of a live connection, and is it harmless to
+ * act on it?  Pure logic on a private copy; also compiled in userspace by
+ * tests/unit/tcpstate.
+ */
+#ifndef _VPBACK_TCPSTATE_H
+#define _VPBACK_TCPSTATE_H
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/types.h>
+#else
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#endif
+#include <xen/interface/io/vpipe.h>
+
+#define VPBACK_MAX_SEND_QUEUE	(16U << 20)	/* bytes that may come with a flow */
+#define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
+
+/* A unicast address that may stand on the wire (IPv4, network byte order). */
+static inline bool vpback_ipv4_sane(const uint8_t *addr)
+{
+	return addr[0] && addr[0] != 127 && addr[0] < 224;
+}
+
+/* 0, or -EINVAL.  Whether the address is the domain's is another question. */
+static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
+{
+	if (st->family != 4 ||
+	    (st->state != XEN_VPIPE_TCP_ESTABLISHED && st->state != XEN_VPIPE_TCP_CLOSE_WAIT))
+		return -EINVAL;
+	if (!st->local_port || !st->peer_port ||
+	    !vpback_ipv4_sane(st->local_addr) || !vpback_ipv4_sane(st->peer_addr))
+		return -EINVAL;
+	if (st->nexthop[0] & 1)			/* a group address */
+		return -EINVAL;
+	/* snd_una <= snd_nxt <= write_seq, in sequence space */
+	if (st->write_seq - st->snd_una > VPBACK_MAX_SEND_QUEUE ||
+	    st->snd_nxt - st->snd_una > st->write_seq - st->snd_una)
+		return -EINVAL;
+	if (st->snd_wscale > 14 || st->rcv_wscale > 14 || st->max_window < st->snd_wnd ||
+	    st->max_window > VPBACK_MAX_WINDOW || st->rcv_wnd > VPBACK_MAX_WINDOW)
+		return -EINVAL;
+	/* rcv_wup <= rcv_nxt, and the last window update came from within the window */
+	if ((int32_t)(st->rcv_wup - st->rcv_nxt) > 0 ||
+	    (int32_t)(st->snd_wl1 - (st->rcv_nxt + st->rcv_wnd)) > 0)
+		return -EINVAL;
+	if (st->mss_clamp < 88 || st->mss_clamp > 65535 ||	/* RFC 9293, 3.7.1; 48 + headers */
+	    st->advmss < 88 || st->advmss > 65535)
+		return -EINVAL;
+	return 0;
+}
+
+#endif /* _VPBACK_TCPSTATE_H */

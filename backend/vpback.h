@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * vpback.h: what the files of the backend module offer each other.
+ *
+ * The way of a transfer: ring.c (copy once, validate, dispatch) -> pipe.c (the
+ * flow's state machine, run by sched.c) -> disk.c (extents to bios, into pages of
+ * pool.c) and sock.c (shadow socket) -> netdev.c, steer.c (frames of the flow, as
+ * if the guest had sent them) -> ... -> ring.c (events).
+ */
+#ifndef _VPBACK_H
+#define _VPBACK_H
+
+#include <linux/kthread.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+#include <xen/xenbus.h>
+#include <xen/interface/io/ring.h>
+#include <xen/interface/io/vpipe.h>
+
+/* --- stats.c: counters of a device, in sysfs ------------------------------- */
+
+enum vpback_stat {
+	VPBACK_STAT_REQUESTS,
+	VPBACK_STAT_REFUSED,		/* requests that were invalid */
+	VPBACK_STAT_ATTACHES,
+	VPBACK_STAT_DETACHES,
+	VPBACK_STAT_TRANSFERS,
+	VPBACK_STAT_BYTES,
+	VPBACK_STAT_FRAMES_IN,		/* steered to shadow sockets */
+	VPBACK_STAT_FRAMES_OUT,		/* sent by shadow sockets */
+	VPBACK_STAT_FRAMES_DROPPED,	/* late frames of the guest, or no room */
+	VPBACK_STAT_RETRANSMITS,
+	VPBACK_STAT_EVENTS,		/* notifications sent to the guest */
+	VPBACK_STATS
+};
+
+/* --- sched.c: who runs when -------------------------------------------------- */
+
+struct vpback_sched;
+
+/* Something that moves bytes when it is kicked; never on two threads at once. */
+struct vpback_task {
+	struct list_head node;
+	bool queued, running, again, dead;	/* under the scheduler's lock */
+	bool (*step)(struct vpback_task *task);	/* true: there is more to do now */
+};
+
+struct vpback_sched *vpback_sched_create(unsigned int domid);
+void vpback_sched_destroy(struct vpback_sched *sched);
+void vpback_sched_kick(struct vpback_sched *sched, struct vpback_task *task);
+void vpback_sched_retire(struct vpback_sched *sched, struct vpback_task *task);
+unsigned int vpback_sched_threads(struct vpback_sched *sched);
+
+/* --- pool.c: pages for data on its way -------------------------------------- */
+
+#define VPBACK_CHUNK_ORDER	4
+#define VPBACK_CHUNK_BYTES	(PAGE_SIZE << VPBACK_CHUNK_ORDER)
+
+struct vpback_flow;
+
+/* A run of the stream, in one compound page. */
+struct vpback_chunk {
+	struct list_head node;
+	struct page *page;
+	struct vpback_flow *flow;
+	struct vpback_transfer *transfer;
+	u32 offset, length;		/* the bytes of the stream that are in it */
+	atomic_t pending;		/* bios (and the submitter) still at it */
+	int error;			/* of any of its bios */
+};
+
+struct vpback_pool {
+	spinlock_t lock;		/* serialises all below */
+	struct list_head free;
+	unsigned int nr_free, nr_used, max;
+	struct list_head waiters;	/* flows that found it empty */
+};
+
+void vpback_pool_init(struct vpback_pool *pool);
+void vpback_pool_exit(struct vpback_pool *pool);
+struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow);
+void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk);
+bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk);
+void vpback_pool_forget(struct vpback_pool *pool, struct vpback_flow *flow);
+
+/* --- disk.c: the domain's virtual disks -------------------------------------- */
+
+struct vpback_disk {
+	struct list_head node;
+	u32 vdev;
+	vpipe_bdev_handle *handle;
+	struct block_device *bdev;
+	unsigned int users;		/* transfers */
+	bool stale;			/* xenstore changed: look again for the next one */
+};
+
+struct vpback_device;
+
+struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev);
+void vpback_disk_put(struct vpback_device *dev, struct vpback_disk *disk);
+void vpback_disk_read(struct vpback_disk *disk, u64 sector, struct vpback_chunk *chunk,
+		      u32 at, u32 bytes);
+int vpback_disk_init(struct vpback_device *dev);
+void vpback_disk_exit(struct vpback_device *dev);
+
+/* --- netdev.c and steer.c: the frames of offloaded flows ---------------------- */
+
+#define VPBACK_HASH_BITS	8
+#define VPBACK_MAX_FRAMES	4096	/* waiting in a link, each way */
+
+/* A guest's vif and its counterpart in the device's network namespace. */
+struct vpback_link {
+	struct list_head node;		/* of the device's links */
+	struct list_head all;		/* of all links; under RTNL */
+	struct vpback_device *dev;
+	u16 handle;
+	u8 mac[ETH_ALEN];		/* the guest's */
+	struct net_device *netdev;	/* ours, where shadow sockets live */
+	struct net_device __rcu *vif;	/* NULL once it has gone */
+	struct net *vif_net;
+	struct nf_hook_ops hook[2];
+	bool hooked;
+	struct hlist_head flows[1 << VPBACK_HASH_BITS];	/* RCU; writers: flows_lock */
+	spinlock_t flows_lock;
+	u32 hash_seed;
+	struct sk_buff_head in, out;
+	struct napi_struct in_napi, out_napi;
+};
+
+struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle);
+void vpback_netdev_destroy(struct vpback_link *link);
+
+int vpback_steer_hook(struct vpback_link *link, struct net_device *vif);
+void vpback_steer_unhook(struct vpback_link *link);
+int vpback_steer_add(struct vpback_link *link, struct vpback_flow *flow);
+void vpback_steer_del(struct vpback_flow *flow);
+struct vpback_flow *vpback_steer_find_outbound(struct vpback_link *link, struct sk_buff *skb);
+int vpback_netdev_init(void);
+void vpback_netdev_exit(void);
+
+/* On frames of shadow sockets, between injection and the ingress hook. */
+#define VPBACK_STEER_MARK	0x76706970U
+
+/* --- sock.c: shadow sockets ----------------------------------------------------- */
+
+int vpback_sock_create(struct vpback_flow *flow);
+int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
+int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more);
+bool vpback_sock_settled(struct vpback_flow *flow);
+void vpback_sock_freeze(struct vpback_flow *flow);
+int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
+void vpback_sock_release(struct vpback_flow *flow, bool reset);
+
+/* --- pipe.c: a flow's state machine ---------------------------------------------- */
+
+#define VPBACK_MAX_TRANSFERS	8	/* queued on a flow */
+
+struct vpback_transfer {
+	struct list_head node;
+	u64 cookie;
+	u64 length, moved;		/* bytes */
+	u64 unread;			/* bytes not yet asked from the disk */
+	struct vpback_disk *disk;
+	u32 extent_index;		/* the next bytes to ask for: */
+	u64 extent_offset;		/* ... offset in that extent, bytes */
+	u32 nr;
+	struct xen_vpipe_extent extent[];
+};
+
+/* Something to tell the frontend; waits in the queue while the event page is full. */
+struct vpback_event {
+	struct list_head node;
+	struct xen_vpipe_event evt;
+};
+
+struct vpback_flow {
+	struct rcu_head rcu;
+	struct vpback_device *dev;
+	struct vpback_queue *queue;
+	u32 id;
+	struct xen_vpipe_tcp_state state;	/* as it came; as it goes, once detached */
+
+	/* steer.c's */
+	struct vpback_link *link;
+	struct hlist_node hash_node;
+	bool hashed;
+	u32 guest_limit;		/* the guest's own frames end here, in sequence space */
+
+	/* sock.c's */
+	struct socket *socket;
+	u32 queued;			/* bytes of the send queue that came */
+	bool live;			/* all of it came, frames are steered */
+	int sock_error;			/* as sendmsg said it, negative */
+	bool want_acks;			/* kick at each acknowledgement */
+
+	struct vpback_task task;
+	struct timer_list linger_timer;
+
+	spinlock_t lock;		/* serialises the members below, between ring and step */
+	struct list_head transfers;
+	unsigned int nr_transfers;
+	bool cancelled, detach, detached;
+	unsigned long linger_until;	/* jiffies; with cancelled */
+
+	/* The step's alone. */
+	struct list_head chunks;	/* on their way from the disk, in stream order */
+	struct list_head sent;		/* given to the socket, which may still need them */
+	unsigned int nr_chunks, nr_sent;
+	struct list_head pool_node;	/* on the pool's waiters; under the pool's lock */
+	atomic_t bios;			/* chunks with bios in flight */
+	wait_queue_head_t bios_wait;
+	bool timed_out;			/* its connection is to be reset */
+	u32 returned;			/* bytes of unread data given back */
+	struct vpback_event detached_event;
+};
+
+struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback_device *dev,
+				       u32 id, const struct xen_vpipe_tcp_state *st);
+void vpback_pipe_destroy(struct vpback_flow *flow);
+int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer);
+void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms);
+int vpback_pipe_detach(struct vpback_flow *flow);
+void vpback_pipe_kick(struct vpback_flow *flow);
+void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error);
+
+/* --- ring.c: one queue from the frontend -------------------------------------------- */
+
+struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int index);
+void vpback_ring_disconnect(struct vpback_queue *queue);
+void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event);
+
+/* --- xenbus.c: the device -------------------------------------------------------------- */
+
+struct vpback_device {
+	struct xenbus_device *xbdev;
+	domid_t domid;
+
+	struct mutex lock;		/* serialises state changes: netns, connect, disconnect */
+	struct net *net;		/* where the shadow sockets live */
+	bool configured;		/* the toolstack has set it up */
+	struct list_head links;		/* constant while connected */
+	struct vpback_queue **queue;
+	unsigned int nr_queues;
+
+	struct vpback_sched *sched;
+	struct vpback_pool pool;
+	struct mutex disks_lock;	/* serialises disks */
+	struct list_head disks;
+	struct xenbus_watch disk_watch;
+	bool disk_watched;
+
+	atomic_t nr_flows;
+	atomic64_t stat[VPBACK_STATS];
+	struct ratelimit_state complaints;
+};
+
+static inline void vpback_stat_add(struct vpback_device *dev, enum vpback_stat stat, u64 n)
+{
+	atomic64_add(n, &dev->stat[stat]);
+}
+
+int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net);
+int vpback_xenbus_configured(struct vpback_device *dev);
+int vpback_xenbus_init(void);
+void vpback_xenbus_exit(void);
+
+extern const struct attribute_group *vpback_stats_groups[];
+
+extern unsigned int vpback_max_flows;
+extern unsigned int vpback_pool_mib;
+extern unsigned int vpback_threads;
+
+#endif /* _VPBACK_H */
