@@ -127,6 +127,8 @@ struct vpback_link {
 	struct net *vif_net;
 	struct nf_hook_ops hook[2];
 	bool hooked;
+	__be32 addr[8];			/* the guest's, if xenstore says which */
+	unsigned int nr_addrs;
 	struct hlist_head flows[1 << VPBACK_HASH_BITS];	/* RCU; writers: flows_lock */
 	spinlock_t flows_lock;
 	u32 hash_seed;

@@ -113,6 +113,7 @@
 
 #ifdef __KERNEL__
 #include <linux/types.h>
+#include <xen/interface/io/ring.h>
 #else
 #include <stdint.h>
 #endif

@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ring.c: one queue from a frontend: its commands are copied out of shared memory
+ * once, validated, executed by a thread of the queue, and answered; events go back
+ * through the event page.
+ *
+ * No command waits for a network peer.  ATTACH and RELEASE may sleep for memory,
+ * RELEASE also for disk reads in flight: then the commands of this queue wait, and
+ * those of no other domain.
+ */
+#include <linux/interrupt.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <xen/events.h>
+#include <xen/grant_table.h>
+#include <xen/page.h>
+
+#include "extent.h"
+#include "tcpstate.h"
+#include "vpback.h"
+
+struct vpback_queue {
+	struct vpback_device *dev;
+	unsigned int index;
+
+	struct xen_vpipe_back_ring ring;
+	void *sring;
+	struct xarray flows;		/* the thread's alone */
+
+	unsigned int nr_pages;
+	struct page **page;		/* the pool, mapped */
+	grant_handle_t *handle;
+
+	spinlock_t events_lock;		/* serialises the producer side of the event page */
+	struct xen_vpipe_event_page *event_page;
+	u32 event_prod;
+	struct list_head events;	/* those for which there was no room */
+
+	struct task_struct *thread;
+	wait_queue_head_t wait;
+	bool kicked;
+	bool broken;			/* nothing is read or answered any more */
+	int irq;
+};
+
+static void ring_break(struct vpback_queue *queue, const char *why)
+{
+	if (!xchg(&queue->broken, true))
+		dev_err(&queue->dev->xbdev->dev, "domain %u: queue %u is broken: %s\n",
+			queue->dev->domid, queue->index, why);
+}
+
+/* --- events -------------------------------------------------------------------- */
+
+/* Move what waits into the event page; tells whether the frontend should know. */
+static bool ring_flush_events(struct vpback_queue *queue)
+{
+	struct xen_vpipe_event_page *page = queue->event_page;
+	struct vpback_event *event;
+	bool any = false;
+	u32 room;
+
+	while ((event = list_first_entry_or_null(&queue->events, struct vpback_event, node))) {
+		room = XEN_VPIPE_EVENTS - (queue->event_prod - READ_ONCE(page->cons));
+		if (!room) {
+			WRITE_ONCE(page->full, 1);
+			mb();	/* full before cons: the frontend does it the other way round */
+			room = XEN_VPIPE_EVENTS - (queue->event_prod - READ_ONCE(page->cons));
+		}
+		if (room > XEN_VPIPE_EVENTS) {
+			ring_break(queue, "event consumer index out of range");
+			break;
+		}
+		if (!room)
+			break;
+		page->event[queue->event_prod % XEN_VPIPE_EVENTS] = event->evt;
+		wmb();	/* the event before its index */
+		WRITE_ONCE(page->prod, ++queue->event_prod);
+		list_del_init(&event->node);
+		if (event->evt.type == XEN_VPIPE_EVT_TRANSFER_DONE)
+			kfree(event);	/* the others are part of their flow */
+		any = true;
+	}
+	return any;
+}
+
+/* Tell the frontend, now or when there is room.  Process context. */
+void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
+{
+	bool notify;
+
+	spin_lock(&queue->events_lock);
+	list_add_tail(&event->node, &queue->events);
+	notify = ring_flush_events(queue);
+	spin_unlock(&queue->events_lock);
+	if (notify) {
+		vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
+		notify_remote_via_irq(queue->irq);
+	}
+}
+
+/* The flow goes, and takes the event that is part of it along. */
+static void ring_forget_events(struct vpback_queue *queue, struct vpback_flow *flow)
+{
+	spin_lock(&queue->events_lock);
+	if (flow->detached_event.evt.type)
+		list_del_init(&flow->detached_event.node);
+	spin_unlock(&queue->events_lock);
+}
+
+/* --- commands ----------------------------------------------------------------------- */
+
+static void *ring_page(struct vpback_queue *queue, u16 page)
+{
+	return page < queue->nr_pages ? page_address(queue->page[page]) : NULL;
+}
+
+/* Does xenstore say that the domain has this address on this vif? */
+static bool ring_address_allowed(struct vpback_device *dev, const struct xen_vpipe_tcp_state *st)
+{
+	struct vpback_link *link;
+	unsigned int i;
+
+	list_for_each_entry(link, &dev->links, node) {
+		if (link->handle != st->vif)
+			continue;
+		if (!link->nr_addrs)
+			return true;	/* left to the host's anti-spoofing rules */
+		for (i = 0; i < link->nr_addrs; i++)
+			if (!memcmp(&link->addr[i], st->local_addr, sizeof(link->addr[i])))
+				return true;
+	}
+	return false;
+}
+
+static int ring_attach(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+{
+	struct xen_vpipe_tcp_state st;
+	struct vpback_flow *flow;
+	const void *page;
+	int ret;
+
+	if (req->flow >= vpback_max_flows)
+		return -ENOSPC;
+	if (xa_load(&queue->flows, req->flow))
+		return -EEXIST;
+	page = ring_page(queue, req->u.attach.page);
+	if (!page)
+		return -EINVAL;
+	memcpy(&st, page, sizeof(st));
+	barrier();
+	ret = vpback_tcpstate_check(&st);
+	if (ret)
+		return ret;
+	if (!ring_address_allowed(queue->dev, &st))
+		return -EPERM;
+	flow = vpback_pipe_create(queue, queue->dev, req->flow, &st);
+	if (IS_ERR(flow))
+		return PTR_ERR(flow);
+	ret = xa_insert(&queue->flows, req->flow, flow, GFP_KERNEL);
+	if (ret)
+		vpback_pipe_destroy(flow);
+	return ret;
+}
+
+static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
+		      const struct xen_vpipe_queue *args)
+{
+	u32 left = args->length, n, i;
+	const void *page;
+	int ret = 0;
+
+	if (!left || left > XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE)
+		return -EINVAL;
+	for (i = 0; left && !ret; i++, left -= n) {
+		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
+		page = ring_page(queue, args->page[i]);
+		/* Bytes of the guest's own stream: copied once, whatever they are. */
+		ret = page ? vpback_sock_queue(flow, page, n) : -EINVAL;
+	}
+	return ret;
+}
+
+static int ring_transfer(struct vpback_queue *queue, struct vpback_flow *flow,
+			 const struct xen_vpipe_transfer *args)
+{
+	struct vpback_transfer *transfer;
+	const void *page;
+	int ret;
+
+	if (args->source.type != XEN_VPIPE_END_EXTENTS || args->sink.type != XEN_VPIPE_END_SOCKET)
+		return -EOPNOTSUPP;
+	if (flow->queued != flow->state.write_seq - flow->state.snd_una)
+		return -EINVAL;
+	page = ring_page(queue, args->source.page);
+	if (!page || !args->source.nr || args->source.nr > XEN_VPIPE_MAX_EXTENTS)
+		return -EINVAL;
+	transfer = kvzalloc(struct_size(transfer, extent, args->source.nr), GFP_KERNEL);
+	if (!transfer)
+		return -ENOMEM;
+	transfer->cookie = args->cookie;
+	transfer->length = args->length;
+	transfer->unread = args->length;
+	transfer->extent_offset = args->source.skip;
+	transfer->nr = args->source.nr;
+	memcpy(transfer->extent, page, args->source.nr * sizeof(*transfer->extent));
+	barrier();
+	transfer->disk = vpback_disk_get(queue->dev, args->source.id);
+	if (IS_ERR(transfer->disk)) {
+		ret = PTR_ERR(transfer->disk);
+		goto err;
+	}
+	ret = vpback_extents_check(transfer->extent, transfer->nr, args->source.skip,
+				   transfer->length, bdev_nr_sectors(transfer->disk->bdev)) ?:
+	      vpback_pipe_transfer(flow, transfer);
+	if (!ret)
+		return 0;
+	vpback_disk_put(queue->dev, transfer->disk);
+err:
+	kvfree(transfer);
+	return ret;
+}
+
+static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
+		       const struct xen_vpipe_return *args, u32 *value)
+{
+	u32 left, n, i;
+	void *page;
+	int ret;
+
+	if (!READ_ONCE(flow->detached))
+		return -EBUSY;
+	if (!args->nr_pages || args->nr_pages > XEN_VPIPE_RETURN_PAGES ||
+	    args->offset != flow->returned)
+		return -EINVAL;
+	page = ring_page(queue, args->page[0]);
+	if (!page)
+		return -EINVAL;
+	memcpy(page, &flow->state, sizeof(flow->state));
+	left = flow->state.unread - flow->returned;
+	for (i = 1; left && i < args->nr_pages; i++) {
+		page = ring_page(queue, args->page[i]);
+		if (!page)
+			return -EINVAL;
+		for (n = 0; left && n < XEN_VPIPE_PAGE_SIZE; n += ret, left -= ret) {
+			ret = vpback_sock_read_unread(flow, page + n,
+						      min_t(u32, left, XEN_VPIPE_PAGE_SIZE - n));
+			if (ret <= 0)
+				return ret ?: -EIO;
+			flow->returned += ret;
+			*value += ret;
+		}
+	}
+	return 0;
+}
+
+static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_request *req,
+			u32 *value)
+{
+	struct vpback_flow *flow;
+
+	if (req->reserved || req->reserved2)
+		return -EINVAL;
+	if (req->op == XEN_VPIPE_OP_ATTACH)
+		return ring_attach(queue, req);
+	flow = xa_load(&queue->flows, req->flow);
+	if (!flow)
+		return -ENOENT;
+	switch (req->op) {
+	case XEN_VPIPE_OP_QUEUE:
+		return ring_queue(queue, flow, &req->u.queue);
+	case XEN_VPIPE_OP_TRANSFER:
+		return ring_transfer(queue, flow, &req->u.transfer);
+	case XEN_VPIPE_OP_CANCEL:
+		vpback_pipe_cancel(flow, req->u.cancel.linger_ms);
+		return 0;
+	case XEN_VPIPE_OP_DETACH:
+		return vpback_pipe_detach(flow);
+	case XEN_VPIPE_OP_RETURN:
+		return ring_return(queue, flow, &req->u.ret, value);
+	case XEN_VPIPE_OP_RELEASE:
+		xa_erase(&queue->flows, req->flow);
+		vpback_pipe_destroy(flow);
+		ring_forget_events(queue, flow);
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* What no honest frontend would ask for. */
+static bool ring_dishonest(int status)
+{
+	return status == -EINVAL || status == -ERANGE || status == -EPERM ||
+	       status == -EEXIST || status == -EOPNOTSUPP || status == -ENODEV;
+}
+
+static void ring_dispatch(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+{
+	struct vpback_device *dev = queue->dev;
+	struct xen_vpipe_response *rsp;
+	u32 value = 0;
+	int status;
+
+	vpback_stat_add(dev, VPBACK_STAT_REQUESTS, 1);
+	status = ring_execute(queue, req, &value);
+	if (ring_dishonest(status)) {
+		vpback_stat_add(dev, VPBACK_STAT_REFUSED, 1);
+		if (__ratelimit(&dev->complaints))
+			dev_warn(&dev->xbdev->dev, "domain %u: refused command %u: %d\n",
+				 dev->domid, req->op, status);
+	}
+	rsp = RING_GET_RESPONSE(&queue->ring, queue->ring.rsp_prod_pvt);	/* written only */
+	rsp->id = req->id;
+	rsp->op = req->op;
+	rsp->reserved = 0;
+	rsp->status = status;
+	rsp->value = value;
+	queue->ring.rsp_prod_pvt++;
+}
+
+/* All commands that are there; true when there was anything to do. */
+static bool ring_work(struct vpback_queue *queue)
+{
+	struct xen_vpipe_request req;
+	bool any = false, events;
+	int more, notify;
+	RING_IDX prod;
+
+	do {
+		prod = queue->ring.sring->req_prod;
+		rmb();	/* requests are written before their index */
+		if (RING_REQUEST_PROD_OVERFLOW(&queue->ring, prod)) {
+			ring_break(queue, "request index out of range");
+			return any;
+		}
+		while (queue->ring.req_cons != prod && !kthread_should_stop()) {
+			if (RING_REQUEST_CONS_OVERFLOW(&queue->ring, queue->ring.req_cons))
+				break;
+			RING_COPY_REQUEST(&queue->ring, queue->ring.req_cons, &req);
+			queue->ring.req_cons++;
+			ring_dispatch(queue, &req);
+			any = true;
+			cond_resched();
+		}
+		RING_PUSH_RESPONSES_AND_CHECK_NOTIFY(&queue->ring, notify);
+		spin_lock(&queue->events_lock);
+		events = ring_flush_events(queue);
+		spin_unlock(&queue->events_lock);
+		if (notify || events) {
+			vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
+			notify_remote_via_irq(queue->irq);
+			any = true;
+		}
+		RING_FINAL_CHECK_FOR_REQUESTS(&queue->ring, more);
+	} while (more && !kthread_should_stop());
+	return any;
+}
+
+static irqreturn_t ring_interrupt(int irq, void *data)
+{
+	struct vpback_queue *queue = data;
+
+	WRITE_ONCE(queue->kicked, true);
+	wake_up(&queue->wait);
+	return IRQ_HANDLED;	/* acknowledged by the thread: it comes no faster than we work */
+}
+
+static int ring_thread(void *data)
+{
+	struct vpback_queue *queue = data;
+
+	while (!kthread_should_stop()) {
+		wait_event_idle(queue->wait, READ_ONCE(queue->kicked) || kthread_should_stop());
+		if (!xchg(&queue->kicked, false))
+			continue;
+		if (READ_ONCE(queue->broken))
+			continue;	/* no more interrupts either */
+		xen_irq_lateeoi(queue->irq, ring_work(queue) ? 0 : XEN_EOI_FLAG_SPURIOUS);
+	}
+	return 0;
+}
+
+/* --- life ---------------------------------------------------------------------------- */
+
+static void ring_unmap_pool(struct vpback_queue *queue)
+{
+	struct gnttab_unmap_grant_ref *unmap;
+	unsigned int i, n = 0;
+
+	if (!queue->page)
+		goto out;
+	unmap = kvcalloc(queue->nr_pages, sizeof(*unmap), GFP_KERNEL | __GFP_NOFAIL);
+	for (i = 0; i < queue->nr_pages; i++) {
+		if (queue->handle[i] == INVALID_GRANT_HANDLE)
+			continue;
+		gnttab_set_unmap_op(&unmap[n], (unsigned long)page_address(queue->page[i]),
+				    GNTMAP_host_map, queue->handle[i]);
+		queue->page[n++] = queue->page[i];
+	}
+	if (n)
+		WARN_ON_ONCE(gnttab_unmap_refs(unmap, NULL, queue->page, n));
+	kvfree(unmap);
+out:
+	kvfree(queue->handle);
+	queue->handle = NULL;
+}
+
+static int ring_map_pool(struct vpback_queue *queue, const u32 *refs, unsigned int nr)
+{
+	struct gnttab_map_grant_ref *map;
+	unsigned int i;
+	int ret;
+
+	queue->page = kvcalloc(nr, sizeof(*queue->page), GFP_KERNEL);
+	queue->handle = kvcalloc(nr, sizeof(*queue->handle), GFP_KERNEL);
+	map = kvcalloc(nr, sizeof(*map), GFP_KERNEL);
+	ret = queue->page && queue->handle && map ? gnttab_alloc_pages(nr, queue->page) : -ENOMEM;
+	if (ret) {
+		kvfree(queue->page);
+		queue->page = NULL;
+		goto out;
+	}
+	queue->nr_pages = nr;
+	for (i = 0; i < nr; i++)
+		gnttab_set_map_op(&map[i], (unsigned long)page_address(queue->page[i]),
+				  GNTMAP_host_map, refs[i], queue->dev->domid);
+	ret = gnttab_map_refs(map, NULL, queue->page, nr);
+	for (i = 0; i < nr; i++) {
+		queue->handle[i] = map[i].status ? INVALID_GRANT_HANDLE : map[i].handle;
+		if (map[i].status)
+			ret = -EINVAL;
+	}
+out:
+	kvfree(map);
+	return ret;
+}
+
+/* The frontend has gone, or goes: end all flows, unmap everything.  May be partial. */
+void vpback_ring_disconnect(struct vpback_queue *queue)
+{
+	struct vpback_event *event, *next;
+	struct vpback_flow *flow;
+	struct page **page = queue->page;
+	unsigned int nr_pages = queue->nr_pages;
+	unsigned long index;
+
+	if (queue->thread)
+		kthread_stop(queue->thread);
+	xa_for_each(&queue->flows, index, flow) {
+		vpback_pipe_destroy(flow);
+		ring_forget_events(queue, flow);
+	}
+	xa_destroy(&queue->flows);
+	list_for_each_entry_safe(event, next, &queue->events, node)
+		kfree(event);
+	if (queue->irq > 0)
+		unbind_from_irqhandler(queue->irq, queue);
+	ring_unmap_pool(queue);
+	if (page)
+		gnttab_free_pages(nr_pages, page);
+	kvfree(page);
+	if (queue->event_page)
+		xenbus_unmap_ring_vfree(queue->dev->xbdev, queue->event_page);
+	if (queue->sring)
+		xenbus_unmap_ring_vfree(queue->dev->xbdev, queue->sring);
+	kfree(queue);
+}
+
+struct ring_nodes {
+	unsigned int order, event_ref, pool_ref, pool_pages, evtchn;
+	grant_ref_t ring_ref[1 << XEN_VPIPE_MAX_RING_PAGE_ORDER];
+};
+
+static int ring_read_nodes(struct vpback_queue *queue, struct ring_nodes *nodes)
+{
+	char path[256], node[16];
+	unsigned int i;
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/queue-%u", queue->dev->xbdev->otherend, queue->index);
+	ret = xenbus_gather(XBT_NIL, path,
+			    "ring-page-order", "%u", &nodes->order,
+			    "event-ref", "%u", &nodes->event_ref,
+			    "pool-ref", "%u", &nodes->pool_ref,
+			    "pool-pages", "%u", &nodes->pool_pages,
+			    "event-channel", "%u", &nodes->evtchn, NULL);
+	if (ret)
+		return ret;
+	if (nodes->order > XEN_VPIPE_MAX_RING_PAGE_ORDER || !nodes->pool_pages ||
+	    nodes->pool_pages > XEN_VPIPE_MAX_POOL_PAGES)
+		return -EINVAL;
+	for (i = 0; i < 1U << nodes->order; i++) {
+		snprintf(node, sizeof(node), "ring-ref%u", i);
+		if (xenbus_scanf(XBT_NIL, path, node, "%u", &nodes->ring_ref[i]) != 1)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int ring_map(struct vpback_queue *queue, struct ring_nodes *nodes)
+{
+	struct xenbus_device *xbdev = queue->dev->xbdev;
+	void *directory;
+	u32 *refs;
+	int ret;
+
+	ret = xenbus_map_ring_valloc(xbdev, nodes->ring_ref, 1U << nodes->order, &queue->sring);
+	if (ret)
+		return ret;
+	BACK_RING_INIT(&queue->ring, (struct xen_vpipe_sring *)queue->sring,
+		       XEN_PAGE_SIZE << nodes->order);
+	ret = xenbus_map_ring_valloc(xbdev, &nodes->event_ref, 1, (void **)&queue->event_page);
+	if (ret)
+		return ret;
+	ret = xenbus_map_ring_valloc(xbdev, &nodes->pool_ref, 1, &directory);
+	if (ret)
+		return ret;
+	refs = kmemdup(directory, nodes->pool_pages * sizeof(*refs), GFP_KERNEL);
+	xenbus_unmap_ring_vfree(xbdev, directory);
+	if (!refs)
+		return -ENOMEM;
+	ret = ring_map_pool(queue, refs, nodes->pool_pages);
+	kfree(refs);
+	return ret;
+}
+
+/* Serve the queue that the frontend has published.  ERR_PTR.  May sleep. */
+struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int index)
+{
+	struct vpback_queue *queue = kzalloc(sizeof(*queue), GFP_KERNEL);
+	struct task_struct *thread;
+	struct ring_nodes nodes;
+	int ret;
+
+	if (!queue)
+		return ERR_PTR(-ENOMEM);
+	queue->dev = dev;
+	queue->index = index;
+	xa_init(&queue->flows);
+	spin_lock_init(&queue->events_lock);
+	INIT_LIST_HEAD(&queue->events);
+	init_waitqueue_head(&queue->wait);
+
+	ret = ring_read_nodes(queue, &nodes) ?: ring_map(queue, &nodes);
+	if (ret)
+		goto err;
+	ret = bind_interdomain_evtchn_to_irqhandler_lateeoi(dev->xbdev, nodes.evtchn,
+							    ring_interrupt, 0, "vpipe-back",
+							    queue);
+	if (ret < 0)
+		goto err;
+	queue->irq = ret;
+	queue->kicked = true;		/* there may be commands already */
+	thread = kthread_run(ring_thread, queue, "vpback/%u-q%u", dev->domid, index);
+	if (IS_ERR(thread)) {
+		ret = PTR_ERR(thread);
+		goto err;
+	}
+	queue->thread = thread;
+	return queue;
+err:
+	vpback_ring_disconnect(queue);
+	return ERR_PTR(ret);
+}

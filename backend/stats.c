@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * stats.c: what a device shows and takes in sysfs,
+ * /sys/bus/xen-backend/devices/vpipe-<domid>-<devid>/:
+ *
+ *   netns (write-only, root): "1" gives the device the writer's network namespace
+ *     and makes its links there (EBUSY: it has one; ENODEV: the domain has no vif);
+ *     "2" says that these are configured, and lets the frontend come.  vpipectl
+ *     attach does both.
+ *   statistics/<counter>: one number each, monotonic unless it says otherwise.
+ */
+#include <linux/device.h>
+#include <linux/nsproxy.h>
+#include <linux/sched.h>
+#include <net/net_namespace.h>
+
+#include "vpback.h"
+
+static ssize_t netns_store(struct device *device, struct device_attribute *attr,
+			   const char *buf, size_t len)
+{
+	struct vpback_device *dev = dev_get_drvdata(device);
+	unsigned int value;
+	int ret;
+
+	ret = kstrtouint(buf, 0, &value);
+	if (!ret && value == 1)
+		ret = vpback_xenbus_set_netns(dev, current->nsproxy->net_ns);
+	else if (!ret && value == 2)
+		ret = vpback_xenbus_configured(dev);
+	else if (!ret)
+		ret = -EINVAL;
+	return ret ?: len;
+}
+static DEVICE_ATTR_WO(netns);
+
+static struct attribute *device_attrs[] = {
+	&dev_attr_netns.attr,
+	NULL
+};
+
+static const struct attribute_group device_group = {
+	.attrs = device_attrs,
+};
+
+#define STAT(_name, _stat)							\
+static ssize_t _name##_show(struct device *device, struct device_attribute *a, char *buf) \
+{										\
+	struct vpback_device *dev = dev_get_drvdata(device);			\
+										\
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&dev->stat[_stat]));	\
+}										\
+static DEVICE_ATTR_RO(_name)
+
+STAT(requests_total, VPBACK_STAT_REQUESTS);	/* commands of the frontend */
+STAT(refused_total, VPBACK_STAT_REFUSED);	/* of them, invalid or not its own */
+STAT(attaches_total, VPBACK_STAT_ATTACHES);	/* connections taken over */
+STAT(detaches_total, VPBACK_STAT_DETACHES);	/* connections made ready to return */
+STAT(transfers_total, VPBACK_STAT_TRANSFERS);	/* TRANSFERs that ended */
+STAT(bytes_total, VPBACK_STAT_BYTES);		/* bytes given to a sink by them */
+STAT(frames_in_total, VPBACK_STAT_FRAMES_IN);	/* steered to shadow sockets */
+STAT(frames_out_total, VPBACK_STAT_FRAMES_OUT);	/* sent by shadow sockets */
+STAT(frames_dropped_total, VPBACK_STAT_FRAMES_DROPPED);	/* late ones of the guest, or no room */
+STAT(retransmits_total, VPBACK_STAT_RETRANSMITS);	/* segments, of ended flows */
+STAT(events_total, VPBACK_STAT_EVENTS);		/* notifications to the guest */
+
+/* A gauge: connections held now. */
+static ssize_t flows_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	struct vpback_device *dev = dev_get_drvdata(device);
+
+	return sysfs_emit(buf, "%d\n", atomic_read(&dev->nr_flows));
+}
+static DEVICE_ATTR_RO(flows);
+
+/* A gauge: 64 KiB chunks of data on their way now. */
+static ssize_t chunks_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	struct vpback_device *dev = dev_get_drvdata(device);
+
+	return sysfs_emit(buf, "%u\n", READ_ONCE(dev->pool.nr_used));
+}
+static DEVICE_ATTR_RO(chunks);
+
+static struct attribute *statistics_attrs[] = {
+	&dev_attr_requests_total.attr,
+	&dev_attr_refused_total.attr,
+	&dev_attr_attaches_total.attr,
+	&dev_attr_detaches_total.attr,
+	&dev_attr_transfers_total.attr,
+	&dev_attr_bytes_total.attr,
+	&dev_attr_frames_in_total.attr,
+	&dev_attr_frames_out_total.attr,
+	&dev_attr_frames_dropped_total.attr,
+	&dev_attr_retransmits_total.attr,
+	&dev_attr_events_total.attr,
+	&dev_attr_flows.attr,
+	&dev_attr_chunks.attr,
+	NULL
+};
+
+static const struct attribute_group statistics_group = {
+	.name = "statistics",
+	.attrs = statistics_attrs,
+};
+
+const struct attribute_group *vpback_stats_groups[] = {
+	&device_group,
+	&statistics_group,
+	NULL
+};
