@@ -288,6 +288,7 @@ static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
 	}
 	pipe->user_data = args->user_data;
 	pipe->ctx = ctx;
+	kref_get(&pipe->ref);		/* the context's */
 	spin_lock(&ctx->lock);
 	pipe->id = ++ctx->next_id;
 	list_add_tail(&pipe->node, &ctx->pipes);

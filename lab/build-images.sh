@@ -13,10 +13,12 @@ kernel=$(basename "$(echo $root/lib/modules/*-amd64 | tr ' ' '\n' | sort -V | ta
 xen=$(basename "$(echo $root/usr/lib/xen-[0-9]* | tr ' ' '\n' | sort -V | tail -1)")
 xenbin=usr/lib/$xen/bin
 
-tools_net="bash lsblk ip tc ss ethtool tcpdump strace"
-tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag
-	mkfs.xfs xfs_repair xfs_io fallocate losetup blkdiscard dmsetup"
-tools_dom0="nft bridge nsenter
+tools_all="bash lsblk strace ip tc ss ethtool"
+tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs xfs_repair
+	xfs_io fallocate losetup blkdiscard dmsetup"
+tools_guest="$tools_all $tools_fs"
+tools_peer="$tools_all tcpdump"
+tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter
 	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
 	xenstore-rm xenstore-watch xenstore-write"
 tools_xen="xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper
@@ -26,17 +28,18 @@ tools_xen="xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper
 libs="ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libpthread.so.0 librt.so.1 libdl.so.2
 	libgcc_s.so.1"
 
-modules_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred
-	ifb tcp_bbr tcp_dctcp tls tcp_diag dummy veth"
-modules_fs="ext4 xfs loop brd dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
-modules_dom0="xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback
-	xen-netback virtio_blk virtio_net bridge br_netfilter tun macvlan
-	nf_tables nft_ct nft_reject nft_reject_inet nft_fwd_netdev nft_dup_netdev
-	nft_log nft_limit nft_meta_bridge nf_conntrack_bridge nft_chain_nat
-	nft_masq nft_compat $modules_net $modules_fs"
-modules_guest="xen-blkfront xen-netfront nf_tables nft_ct nft_chain_nat
-	$modules_net $modules_fs"
-modules_peer="virtio_blk virtio_net nf_tables nft_ct $modules_net"
+# Loaded at boot, and only there for modprobe or the kernel to load.
+boot_dom0="xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback xen-netback
+	virtio_blk virtio_net bridge veth tun loop brd ext4"
+boot_guest="xen-blkfront xen-netfront ext4"
+boot_peer="virtio_blk virtio_net"
+more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred ifb tcp_bbr
+	tcp_dctcp tls tcp_diag inet_diag dummy veth nf_tables nft_ct nft_chain_nat nft_reject_inet"
+more_fs="xfs loop brd dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
+more_dom0="$more_net $more_fs br_netfilter macvlan nft_fwd_netdev nft_dup_netdev nft_log
+	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge"
+more_guest="$more_net $more_fs"
+more_peer="$more_net"
 
 # The payload of a bzImage, by its header: the setup's size in sectors, then
 # offset and length of the payload from the end of the setup.
@@ -86,10 +89,10 @@ libraries() {	# IMAGE: what its programs need, recursively
 }
 
 # Modules are unpacked and stripped once, into a pool that the images link to.
-modules() {	# IMAGE NAME...
+modules() {	# IMAGE "BOOT" "MORE"
 	local image=$1 dir=lib/modules/$kernel path
-	shift
-	kmod modprobe -d $root -S "$kernel" --show-depends -a "$@" |
+	# shellcheck disable=SC2086
+	kmod modprobe -d $root -S "$kernel" --show-depends -a $2 $3 |
 		awk '$1 == "insmod" { print $2 }' | sed "s|^.*/$dir/||" | sort -u >"$work/list"
 	while read -r path; do
 		[ -e "$work/pool/${path%.xz}" ] || echo "$path"
@@ -100,7 +103,8 @@ modules() {	# IMAGE NAME...
 	done <"$work/list"
 	cp $root/$dir/modules.{order,builtin,builtin.modinfo} "$image/$dir"
 	kmod depmod -b "$image" "$kernel"
-	echo "$*" >"$image/etc/modules"
+	# shellcheck disable=SC2086
+	echo $2 >"$image/etc/modules"
 }
 
 kmod() {
@@ -144,22 +148,22 @@ zcat $root/boot/"$xen"-amd64.gz >$images/xen
 extract_vmlinux $root/boot/vmlinuz-"$kernel" $images/vmlinux
 
 base $work/peer
-tools $work/peer $tools_net
-modules $work/peer $modules_peer
+tools $work/peer $tools_peer
+modules $work/peer "$boot_peer" "$more_peer"
 pack $work/peer
 
 base $work/guest
-tools $work/guest $tools_net $tools_fs
-modules $work/guest $modules_guest
+tools $work/guest $tools_guest
+modules $work/guest "$boot_guest" "$more_guest"
 pack $work/guest
 
 base $work/dom0
-tools $work/dom0 $tools_net $tools_fs $tools_dom0
+tools $work/dom0 $tools_dom0
 for tool in $tools_xen; do
 	install -D "$root/$xenbin/$tool" "$work/dom0/$xenbin/$tool"
 	ln -sf "/$xenbin/$tool" "$work/dom0/usr/bin/$tool"
 done
-modules $work/dom0 $modules_dom0
+modules $work/dom0 "$boot_dom0" "$more_dom0"
 ln $images/vmlinux $images/guest.cpio $work/dom0/root/
 pack $work/dom0
 

@@ -51,6 +51,10 @@ IMAGES = TOP / "build/images"
 SNAPSHOTS = TOP / "build/lab"
 SNAPSHOTS_KEPT = 3
 PAYLOAD_MIB = 256
+PEER_MEMORY = 1536
+ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "guest2": "198.18.0.3",
+             "guest3": "198.18.0.4", "peer": "198.18.0.10"}
+ACCEL = os.environ.get("LAB_ACCEL", "tcg,thread=multi")
 
 # Nothing that only slows an emulated machine down; a crash ends the run.
 KERNEL = ("oops=panic panic=-1 net.ifnames=0 mitigations=off rodata=off init_on_alloc=0 "
@@ -141,34 +145,18 @@ class Lab:
 
     # Guests
 
-    def create_guest(self, name="guest", address=None, vcpus=None, memory=None, data="/dev/ram0",
-                     extra="", wait=True):
-        """Create a domain and wait for its labd; returns its Host."""
-        number = {"guest": 2, "guest2": 3, "guest3": 4}.get(name)
-        address = address or f"198.18.0.{number}"
-        vcpus = vcpus or self.guest_vcpus
-        self.dom0.write_file(f"/etc/xen/{name}.cfg", f'''
-name = "{name}"
-type = "pv"
-kernel = "/root/vmlinux"
-ramdisk = "/root/guest.cpio"
-cmdline = "{GUEST} lab_ip={address}"
-vcpus = {vcpus}
-cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
-memory = {memory or self.guest_memory}
-vif = ["mac=00:16:3e:00:00:{int(address.split('.')[3]):02x},bridge=xenbr0,ip={address}"]
-disk = ["/dev/vda,raw,xvdb,r", "{data},raw,xvdc,w"]
-on_poweroff = "destroy"
-on_reboot = "destroy"
-on_crash = "destroy"
-{extra}
-''')
+    def create_guest(self, name="guest", address=None, wait=True, **config):
+        """
+        Create a domain and wait for its labd; returns its Host. config: vcpus, memory,
+        data (dom0's device behind xvdc), extra (more lines for xl).
+        """
+        address = address or ADDRESSES[name]
+        self.dom0.write_file(f"/etc/xen/{name}.cfg", self._guest_config(name, address, **config))
         self.dom0.run(f"xl create /etc/xen/{name}.cfg")
-        host = Host(name, self.dom0.agent, via=address)
         if wait:
             self.dom0.run(f"until labrun {address} true 2>/dev/null; do xl domid {name} >/dev/null"
                           " || exit 1; usleep 100000; done", timeout=90)
-        return host
+        return Host(name, self.dom0.agent, via=address)
 
     def destroy_guest(self, name="guest"):
         self.dom0.run(f"xl destroy {name}")
@@ -200,10 +188,29 @@ on_crash = "destroy"
 
     # Inside
 
+    def _guest_config(self, name, address, vcpus=None, memory=None, data="/dev/ram0", extra=""):
+        vcpus = vcpus or self.guest_vcpus
+        mac = f"00:16:3e:00:00:{int(address.split('.')[3]):02x}"
+        return f"""
+name = "{name}"
+type = "pv"
+kernel = "/root/vmlinux"
+ramdisk = "/root/guest.cpio"
+cmdline = "{GUEST} lab_ip={address}"
+vcpus = {vcpus}
+cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
+memory = {memory or self.guest_memory}
+vif = ["mac={mac},bridge=xenbr0,ip={address}"]
+disk = ["/dev/vda,raw,xvdb,r", "{data},raw,xvdc,w"]
+on_poweroff = "destroy"
+on_reboot = "destroy"
+on_crash = "destroy"
+{extra}
+"""
+
     def _main_args(self):
         return [
-            "-machine", "q35,memory-backend=ram", "-accel", "tcg,thread=multi",
-            "-cpu", "max,la57=off", "-smp", str(self.cpus),
+            "-accel", ACCEL,            "-cpu", "max,la57=off", "-smp", str(self.cpus),
             "-kernel", f"{IMAGES}/xen",
             "-append", f"{XEN} dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
                        f"dom0_max_vcpus={self.dom0_vcpus} dom0_vcpus_pin",
@@ -212,16 +219,17 @@ on_crash = "destroy"
 
     def _peer_args(self):
         return [
-            "-machine", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max,la57=off",
+            "-accel", ACCEL.split(",")[0], "-cpu", "max,la57=off",
             "-kernel", f"{IMAGES}/vmlinux", "-append", PEER, "-initrd", f"{IMAGES}/peer.cpio",
             "-device", "virtio-net-pci,netdev=wire,mac=52:54:00:00:00:10,romfile="]
 
     def _key(self):
-        text = repr([self._main_args(), self._peer_args(), self.memory, self.guest_vcpus,
-                     self.guest_memory, GUEST, (IMAGES / "id").read_text(),
-                     _tree_hash(TOP / "lab", "*.py")])
+        """Names the snapshot: of all that it depends on."""
         qemu = (TOP / "build/root/usr/bin/qemu-system-x86_64").stat()
-        return hashlib.sha256(f"{text}{qemu.st_size}{qemu.st_mtime}".encode()).hexdigest()[:16]
+        parts = [self._main_args(), self._peer_args(), Machine.ARGS, self.memory, PEER_MEMORY,
+                 self._guest_config("guest", ADDRESSES["guest"]), (IMAGES / "id").read_text(),
+                 qemu.st_size, qemu.st_mtime]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def _start(self, snapshot=None, mode=None):
         self.stop()
@@ -230,7 +238,7 @@ on_crash = "destroy"
         drive = ["-drive", f"file={self.payload.name},if=virtio,format=raw,readonly=on"]
         wires = socket.socketpair()
         for name, args, memory, wire in (("main", self._main_args(), self.memory, wires[0]),
-                                         ("peer", self._peer_args(), 1536, wires[1])):
+                                         ("peer", self._peer_args(), PEER_MEMORY, wires[1])):
             self.machines.append(Machine(name, args + drive, memory, wire,
                                          self.out / f"{name}.log", snapshot, mode))
         for wire in wires:
@@ -239,7 +247,7 @@ on_crash = "destroy"
         self.main, peer = self.machines
         self.dom0 = Host("dom0", self.main.agent)
         self.peer = Host("peer", peer.agent)
-        self.guest = Host("guest", self.main.agent, via="198.18.0.2")
+        self.guest = Host("guest", self.main.agent, via=ADDRESSES["guest"])
 
     def _bring_up(self):
         for machine in self.machines:
@@ -262,6 +270,8 @@ on_crash = "destroy"
             machine.command("stop")
         for machine in self.machines:
             machine.save()
+            # Zeroed pages need no room.
+            subprocess.run(["fallocate", "--dig-holes", new / f"{machine.name}.ram"], check=True)
         new.rename(snapshot)
         old = sorted(SNAPSHOTS.iterdir(), key=lambda p: p.stat().st_mtime)
         for path in old[:-SNAPSHOTS_KEPT]:
@@ -288,10 +298,6 @@ def _make_payload():
         raise LabError(f"{folder} is over {PAYLOAD_MIB} MiB")
     os.truncate(image.name, PAYLOAD_MIB << 20)
     return image
-
-
-def _tree_hash(folder, pattern):
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob(pattern)))).hexdigest()
 
 
 def _lock():

@@ -22,6 +22,10 @@ class Machine:
     "save" (it will be saved there) or "restore".
     """
 
+    ARGS = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+            "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,nr=1",
+            "-serial", "chardev:console", "-mon", "chardev=monitor,mode=control"]
+
     def __init__(self, name, args, memory, wire, log, snapshot=None, mode=None):
         self.name, self.snapshot = name, snapshot
         self.console = Console(log)
@@ -35,14 +39,11 @@ class Machine:
         else:
             ram = f"memory-backend-ram,id=ram,{ram}"
         command = [
-            "setpriv", "--pdeathsig", "KILL", *QEMU,
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
-            "-m", f"{memory}M", "-object", ram, *args,
-            "-chardev", f"socket,id=monitor,fd={fds[0]}", "-mon", "chardev=monitor,mode=control",
-            "-device", "virtio-serial-pci",
+            "setpriv", "--pdeathsig", "KILL", *QEMU, *self.ARGS, "-object", ram,
+            "-m", f"{memory}M", "-machine", "q35,memory-backend=ram", *args,
+            "-chardev", f"socket,id=monitor,fd={fds[0]}",
             "-chardev", f"socket,id=agent,fd={fds[1]}",
-            "-device", "virtserialport,chardev=agent,nr=1",
-            "-chardev", f"socket,id=console,fd={fds[2]}", "-serial", "chardev:console",
+            "-chardev", f"socket,id=console,fd={fds[2]}",
             "-netdev", f"stream,id=wire,addr.type=fd,addr.str={fds[3]}",
             *(["-incoming", "defer"] if mode == "restore" else [])]
         with open(log.with_suffix(".qemu"), "wb") as errors:

@@ -3,7 +3,7 @@
 set -eu
 
 packages="mmdebstrap xz-utils zstd cpio gcc make libc6-dev binutils util-linux \
-	kmod python3 python3-pytest shellcheck"
+	kmod python3 python3-pytest shellcheck rsync"
 
 missing=
 for p in $packages; do

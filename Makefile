@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+#   make demo         build all, boot the lab, send one file three ways, a table
+#   make check        every test; JUnit in out/
+#   make lab-shell    a console in the lab's dom0
+#   make modules      vpipe-front.ko, vpipe-back.ko for the lab's kernel: build/modules
+#   make programs     libvpipe, vpipectl and the others for the lab: build/bin
+#   make lint         checkpatch, sparse, Debian 12's kernel, manual pages, shellcheck
+#   make install      libvpipe and the tools of this machine [DESTDIR= PREFIX=]
+#   make clean        what was built, but for the lab's root and images
+#   make distclean    everything that was made
+#
+# On a Xen host or guest of your own, see README.md: the modules are built by
+#   make -C /lib/modules/$(uname -r)/build M=$PWD modules
+
+PYTHON := /usr/bin/python3
+
+.PHONY: all modules programs payload demo check check-unit check-system lint install clean distclean
+all: modules programs
+
+include lab/lab.mk
+
+SOURCES := $(shell find Kbuild compat include frontend backend libvpipe tools \
+	lab/xencpu.c tests/programs tests/forge -type f)
+
+build/payload/id: build/root.key lab/build-payload.sh $(SOURCES)
+	lab/build-payload.sh
+
+modules programs payload: build/payload/id
+
+demo: build/images/id build/payload/id
+	@$(PYTHON) lab/demo.py
+
+check: build/images/id build/payload/id
+	tests/run
+
+check-unit: lab-setup
+	tests/run unit
+
+check-system: build/images/id build/payload/id
+	tests/run system
+
+lint: build/root.key
+	tests/run lint
+
+install:
+	$(MAKE) -C libvpipe install
+	$(MAKE) -C tools install
+
+clean:
+	rm -rf out build/payload build/modules build/bin build/libvpipe build/tools build/unit
+
+distclean:
+	rm -rf out build

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Build the kernel modules for the lab's kernel, and all programs, in build/root
+# (its headers, its compiler); put them where the lab delivers them from.
+set -eu
+cd "$(dirname "$0")/.."
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+src=build/root/src/vpipe
+in_root() { $sudo chroot build/root "$@"; }
+
+# A copy, so that nothing of the root's build lands in the tree; times are kept,
+# so that only what has changed is built again.
+$sudo mkdir -p $src build/root/src/bin
+for d in Kbuild compat include frontend backend libvpipe tools lab tests; do
+	$sudo rsync -a --delete --exclude='*.o' --exclude='*.ko' --exclude='*.mod' \
+		--exclude='*.mod.c' --exclude='.*.cmd' --exclude=modules.order \
+		--exclude=Module.symvers "$d" $src/
+done
+kernel=$(cd build/root && find usr/src -maxdepth 1 -name 'linux-headers-*-amd64' | sort -V | tail -n 1)
+jobs=$(nproc)
+in_root make -s -C "/$kernel" M=/src/vpipe -j"$jobs" modules
+in_root make -s -C "/$kernel" M=/src/vpipe/tests/forge -j"$jobs" modules
+in_root make -s -C /src/vpipe/libvpipe -j"$jobs" O=/src/libvpipe
+in_root make -s -C /src/vpipe/tools -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
+in_root make -s -C /src/vpipe/tests/programs -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
+in_root cc -O2 -Wall -o /src/bin/xencpu /src/vpipe/lab/xencpu.c -lxenctrl
+
+mkdir -p build/modules build/bin
+for ko in frontend/vpipe-front backend/vpipe-back tests/forge/vpipe-forge; do
+	cp "$src/$ko.ko" build/modules/
+	strip --strip-debug "build/modules/${ko##*/}.ko"
+done
+find build/root/src/bin -maxdepth 1 -type f -perm -100 -exec cp -p {} build/bin/ \;
+
+deliver() {	# SIDE FILE...
+	side=build/payload/$1
+	shift
+	rm -rf "$side"
+	mkdir -p "$side"
+	for f; do cp -p "build/$f" "$side/"; done
+}
+deliver all
+deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/xencpu
+deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest
+deliver peer bin/vpipe-sink bin/vptest
+touch build/payload/id
