@@ -2,18 +2,19 @@
 # Make build/images from build/root: the hypervisor, the kernel, and one small
 # initramfs for each of dom0, guest and peer. An initramfs is busybox, the tools
 # and libraries named below, stripped modules, and the files of lab/<name>/.
+# shellcheck disable=SC2086	# the lists below are made to be split
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 root=build/root
-images=build/images
+images=build/images.new
 work=build/images.work
 lib=usr/lib/x86_64-linux-gnu
 kernel=$(basename "$(echo $root/lib/modules/*-amd64 | tr ' ' '\n' | sort -V | tail -1)")
 xen=$(basename "$(echo $root/usr/lib/xen-[0-9]* | tr ' ' '\n' | sort -V | tail -1)")
 xenbin=usr/lib/$xen/bin
 
-tools_all="bash lsblk strace ip tc ss ethtool"
+tools_all="bash head tail dd stat truncate timeout seq date cmp lsblk strace ip tc ss ethtool"
 tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs xfs_repair
 	xfs_io fallocate losetup blkdiscard dmsetup"
 tools_guest="$tools_all $tools_fs"
@@ -91,7 +92,6 @@ libraries() {	# IMAGE: what its programs need, recursively
 # Modules are unpacked and stripped once, into a pool that the images link to.
 modules() {	# IMAGE "BOOT" "MORE"
 	local image=$1 dir=lib/modules/$kernel path
-	# shellcheck disable=SC2086
 	kmod modprobe -d $root -S "$kernel" --show-depends -a $2 $3 |
 		awk '$1 == "insmod" { print $2 }' | sed "s|^.*/$dir/||" | sort -u >"$work/list"
 	while read -r path; do
@@ -103,7 +103,6 @@ modules() {	# IMAGE "BOOT" "MORE"
 	done <"$work/list"
 	cp $root/$dir/modules.{order,builtin,builtin.modinfo} "$image/$dir"
 	kmod depmod -b "$image" "$kernel"
-	# shellcheck disable=SC2086
 	echo $2 >"$image/etc/modules"
 }
 
@@ -140,9 +139,8 @@ pack() {	# IMAGE
 		>"$images/${1##*/}.cpio"
 }
 
-rm -rf $work
+rm -rf $work $images
 mkdir -p $work/pool $images
-rm -f $images/id
 
 zcat $root/boot/"$xen"-amd64.gz >$images/xen
 extract_vmlinux $root/boot/vmlinuz-"$kernel" $images/vmlinux
@@ -167,5 +165,6 @@ modules $work/dom0 "$boot_dom0" "$more_dom0"
 ln $images/vmlinux $images/guest.cpio $work/dom0/root/
 pack $work/dom0
 
-(cd $images && sha256sum xen vmlinux -- *.cpio) >$images/id.new
-mv $images/id.new $images/id
+(cd $images && sha256sum xen vmlinux -- *.cpio) >$images/id
+rm -rf build/images
+mv $images build/images

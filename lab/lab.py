@@ -31,6 +31,7 @@ build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side.
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -41,6 +42,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import tty
 
 from agent import Host, LabError, LabTimeout  # noqa: F401 (for tests)
@@ -49,6 +51,7 @@ from machine import Machine
 TOP = pathlib.Path(__file__).resolve().parent.parent
 IMAGES = TOP / "build/images"
 SNAPSHOTS = TOP / "build/lab"
+OUT = TOP / "out/lab"
 SNAPSHOTS_KEPT = 3
 PAYLOAD_MIB = 256
 PEER_MEMORY = 1536
@@ -56,14 +59,15 @@ ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "guest2": "198.18.0.3"
              "guest3": "198.18.0.4", "peer": "198.18.0.10"}
 ACCEL = os.environ.get("LAB_ACCEL", "tcg,thread=multi")
 
-# Nothing that only slows an emulated machine down; a crash ends the run.
-KERNEL = ("oops=panic panic=-1 net.ifnames=0 mitigations=off rodata=off init_on_alloc=0 "
-          "cryptomgr.notests audit=0 lsm= raid=noautodetect random.trust_cpu=on log_buf_len=4M")
-DOM0 = f"console=hvc0 loglevel=5 tsc=reliable clocksource=xen no_timer_check {KERNEL}"
-GUEST = f"console=hvc0 loglevel=8 {KERNEL}"
-PEER = f"console=ttyS0 loglevel=5 tsc=reliable no_timer_check {KERNEL}"
-XEN = ("console=com1 com1=115200,8n1 console_timestamps=boot conring_size=1M "
-       "watchdog=0 bootscrub=0 spec-ctrl=no xpti=off")
+# A crash ends the run. "Fast" is what an emulated machine is better off without.
+KERNEL = "oops=panic panic=-1 net.ifnames=0 random.trust_cpu=on log_buf_len=4M"
+KERNEL_FAST = ("mitigations=off rodata=off init_on_alloc=0 cryptomgr.notests audit=0 lsm= "
+               "raid=noautodetect")
+DOM0 = "console=hvc0 loglevel=5 tsc=reliable clocksource=xen no_timer_check"
+GUEST = "console=hvc0 loglevel=8"
+PEER = "console=ttyS0 loglevel=5 tsc=reliable no_timer_check"
+XEN = "console=com1 com1=115200,8n1 console_timestamps=boot conring_size=1M"
+XEN_FAST = "watchdog=0 bootscrub=0 spec-ctrl=no xpti=off"
 
 BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious|rcu)|rcu: .*(stall|self-det)"
                  r"|self-detected stall|soft lockup|hard LOCKUP|KFENCE|KASAN|UBSAN|KCSAN"
@@ -74,15 +78,19 @@ BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious|rcu)|rcu: 
 class Lab:
     """
     dom0_vcpus, guest_vcpus: dom0 lives on the first CPUs, guests on the last;
-    cpus, memory: of the whole machine (MiB); boot: cold, without a snapshot.
+    cpus, memory (MiB): of the whole machine; defences: with all that a kernel
+    does against attackers; boot: cold, without a snapshot; timeout: seconds
+    from each start to the end, whatever happens.
     """
 
     def __init__(self, dom0_vcpus=1, guest_vcpus=1, cpus=2, memory=5120, dom0_memory=3072,
-                 guest_memory=512, timeout=1800, boot=False):
+                 guest_memory=512, defences=False, boot=False, timeout=1800):
         self.dom0_vcpus, self.guest_vcpus, self.cpus = dom0_vcpus, guest_vcpus, cpus
         self.memory, self.dom0_memory, self.guest_memory = memory, dom0_memory, guest_memory
-        self.out = TOP / "out/lab"
-        self.machines, self.payload, self.seen = [], None, {}
+        self.kernel = KERNEL if defences else f"{KERNEL} {KERNEL_FAST}"
+        self.xen = XEN if defences else f"{XEN} {XEN_FAST}"
+        self.timeout = timeout
+        self.machines, self.payload, self.seen, self.watchdog = [], None, {}, None
         self.lock = _lock()
         try:
             (self.boot if boot else self.restore)()
@@ -109,15 +117,14 @@ class Lab:
             machine.loaded()
         for machine in self.machines:
             machine.start()
+        self.seen = json.loads((snapshot / "seen").read_text())
         self._unpack()
-        self.check_logs()
 
     def boot(self):
         """Start over cold."""
         self._start()
         self._bring_up()
         self._unpack()
-        self.check_logs()
 
     def alive(self):
         return bool(self.machines) and all(m.alive() for m in self.machines)
@@ -132,6 +139,8 @@ class Lab:
             return False
 
     def stop(self):
+        if self.watchdog:
+            self.watchdog.cancel()
         for machine in self.machines:
             machine.kill()
         self.machines = []
@@ -166,25 +175,22 @@ class Lab:
     def check_logs(self):
         """Bad lines of all logs since the last call (or the start)."""
         bad = []
-        for host, source, command in self._logs():
-            skip = self.seen.get(source, 0)
-            text = host.run(f"{{ {command}; }} | tail -n +{skip + 1}").out
-            lines = text.split("\n")[:-1]  # the last one may still grow
-            self.seen[source] = skip + len(lines)
-            bad += [f"{source}: {line}" for line in lines if BAD.search(line)]
+        logs = [(self.dom0, "dom0", "dmesg"), (self.dom0, "xen", "xl dmesg"),
+                (self.peer, "peer", "dmesg")]
+        for name in self.dom0.run("ls /var/log/xen/console/").out.split():
+            logs.append((self.dom0, name, f"cat /var/log/xen/console/{name}"))
+        jobs = [(source, host.spawn(f"{command} | tail -n +{self.seen.get(source, 0) + 1}"))
+                for host, source, command in logs]
+        for source, job in jobs:
+            lines = job.wait(check=True).out.split("\n")[:-1]  # the last one may still grow
+            self.seen[source] = self.seen.get(source, 0) + len(lines)
+            bad += [f"{source}: {line.rstrip()}" for line in lines if BAD.search(line)]
         return bad
 
     def post_mortem(self):
         """The end of the serial logs: all there is when a machine is dead."""
         return [f"{m.name}: {line}" for m in self.machines for line in
-                (self.out / f"{m.name}.log").read_text(errors="replace").splitlines()[-60:]]
-
-    def _logs(self):
-        yield self.dom0, "dom0", "dmesg"
-        yield self.dom0, "xen", "xl dmesg"
-        yield self.peer, "peer", "dmesg"
-        for path in self.dom0.run("ls /var/log/xen/console/").out.split():
-            yield self.dom0, path, f"cat /var/log/xen/console/{path}"
+                (OUT / f"{m.name}.log").read_text(errors="replace").splitlines()[-60:]]
 
     # Inside
 
@@ -196,7 +202,7 @@ name = "{name}"
 type = "pv"
 kernel = "/root/vmlinux"
 ramdisk = "/root/guest.cpio"
-cmdline = "{GUEST} lab_ip={address}"
+cmdline = "{GUEST} {self.kernel} lab_ip={address}"
 vcpus = {vcpus}
 cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
 memory = {memory or self.guest_memory}
@@ -210,17 +216,17 @@ on_crash = "destroy"
 
     def _main_args(self):
         return [
-            "-accel", ACCEL,            "-cpu", "max,la57=off", "-smp", str(self.cpus),
+            "-accel", ACCEL, "-cpu", "max,la57=off", "-smp", str(self.cpus),
             "-kernel", f"{IMAGES}/xen",
-            "-append", f"{XEN} dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
+            "-append", f"{self.xen} dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
                        f"dom0_max_vcpus={self.dom0_vcpus} dom0_vcpus_pin",
-            "-initrd", f"{IMAGES}/vmlinux {DOM0},{IMAGES}/dom0.cpio",
+            "-initrd", f"{IMAGES}/vmlinux {DOM0} {self.kernel},{IMAGES}/dom0.cpio",
             "-device", "virtio-net-pci,netdev=wire,mac=52:54:00:00:00:01,romfile="]
 
     def _peer_args(self):
         return [
             "-accel", ACCEL.split(",")[0], "-cpu", "max,la57=off",
-            "-kernel", f"{IMAGES}/vmlinux", "-append", PEER, "-initrd", f"{IMAGES}/peer.cpio",
+            "-kernel", f"{IMAGES}/vmlinux", "-append", f"{PEER} {self.kernel}", "-initrd", f"{IMAGES}/peer.cpio",
             "-device", "virtio-net-pci,netdev=wire,mac=52:54:00:00:00:10,romfile="]
 
     def _key(self):
@@ -233,21 +239,31 @@ on_crash = "destroy"
 
     def _start(self, snapshot=None, mode=None):
         self.stop()
-        self.out.mkdir(parents=True, exist_ok=True)
+        OUT.mkdir(parents=True, exist_ok=True)
         self.payload = _make_payload()
         drive = ["-drive", f"file={self.payload.name},if=virtio,format=raw,readonly=on"]
         wires = socket.socketpair()
         for name, args, memory, wire in (("main", self._main_args(), self.memory, wires[0]),
                                          ("peer", self._peer_args(), PEER_MEMORY, wires[1])):
             self.machines.append(Machine(name, args + drive, memory, wire,
-                                         self.out / f"{name}.log", snapshot, mode))
+                                         OUT / f"{name}.log", snapshot, mode))
         for wire in wires:
             wire.close()
+        self.watchdog = threading.Timer(self.timeout, self._expire)
+        self.watchdog.daemon = True
+        self.watchdog.start()
+        for machine in self.machines:
+            machine.connect()
         self.seen = {}
         self.main, peer = self.machines
         self.dom0 = Host("dom0", self.main.agent)
         self.peer = Host("peer", peer.agent)
         self.guest = Host("guest", self.main.agent, via=ADDRESSES["guest"])
+
+    def _expire(self):
+        print(f"lab: {self.timeout} s are over: all machines are killed", file=sys.stderr)
+        for machine in self.machines:
+            machine.process.kill()
 
     def _bring_up(self):
         for machine in self.machines:
@@ -255,7 +271,7 @@ on_crash = "destroy"
         for machine in self.machines:
             machine.agent.ping(120)
         self.dom0.run("until labrun peer true; do usleep 100000; done", timeout=30)
-        self.guest = self.create_guest()
+        self.create_guest()
 
     def _make_snapshot(self, snapshot):
         print("lab: making a warm snapshot", file=sys.stderr)
@@ -266,6 +282,7 @@ on_crash = "destroy"
         self._bring_up()
         for line in self.check_logs():
             print(f"lab: while booting: {line}", file=sys.stderr)
+        (new / "seen").write_text(json.dumps(self.seen))
         for machine in self.machines:
             machine.command("stop")
         for machine in self.machines:

@@ -27,42 +27,46 @@ class Machine:
             "-serial", "chardev:console", "-mon", "chardev=monitor,mode=control"]
 
     def __init__(self, name, args, memory, wire, log, snapshot=None, mode=None):
-        self.name, self.snapshot = name, snapshot
+        self.name = name
+        self.snapshot, self.mode = snapshot, mode
         self.console = Console(log)
         self.monitor, monitor = socket.socketpair()
-        port, remote_port = socket.socketpair()
-        fds = [monitor.fileno(), remote_port.fileno(), self.console.remote.fileno(), wire.fileno()]
-        ram = f"size={memory}M"
-        if mode:
-            ram = (f"memory-backend-file,id=ram,{ram},mem-path={snapshot}/{name}.ram,"
+        self.port, port = socket.socketpair()
+        doors = [monitor, port, self.console.remote]
+        fds = [s.fileno() for s in (*doors, wire)]
+        ram = "memory-backend-ram"
+        if mode: # a saved machine writes to the file, a restored one copies on write
+            ram = (f"memory-backend-file,mem-path={snapshot}/{name}.ram,"
                    f"share={'on' if mode == 'save' else 'off'}")
-        else:
-            ram = f"memory-backend-ram,id=ram,{ram}"
         command = [
-            "setpriv", "--pdeathsig", "KILL", *QEMU, *self.ARGS, "-object", ram,
-            "-m", f"{memory}M", "-machine", "q35,memory-backend=ram", *args,
+            "setpriv", "--pdeathsig", "KILL", *QEMU, *self.ARGS,
+            "-machine", "q35,memory-backend=ram", "-m", f"{memory}M",
+            "-object", f"{ram},id=ram,size={memory}M", *args,
             "-chardev", f"socket,id=monitor,fd={fds[0]}",
             "-chardev", f"socket,id=agent,fd={fds[1]}",
             "-chardev", f"socket,id=console,fd={fds[2]}",
             "-netdev", f"stream,id=wire,addr.type=fd,addr.str={fds[3]}",
             *(["-incoming", "defer"] if mode == "restore" else [])]
-        with open(log.with_suffix(".qemu"), "wb") as errors:
+        self.errors = log.with_suffix(".qemu")
+        with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL,
                                             stdout=errors, stderr=errors)
-        self.errors = errors.name
-        for s in (monitor, remote_port, self.console.remote):
-            s.close()
+        for door in doors:
+            door.close()
+        self.agent = Agent("dom0" if name == "main" else name, self.port)
+
+    def connect(self):
+        """Wait for QEMU, begin to load the snapshot."""
         self.monitor.settimeout(30)
         self.replies = self.monitor.makefile("rb")
         self._reply()
         self.command("qmp_capabilities")
-        self.agent = Agent({"main": "dom0"}.get(name, name), port)
-        if mode:
+        if self.mode:
             self.command("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": True}])
             self.command("migrate-set-parameters", **{"max-bandwidth": 1 << 34})
-        if mode == "restore":
-            self.command("migrate-incoming", uri=f"file:{snapshot}/{name}.state")
+        if self.mode == "restore":
+            self.command("migrate-incoming", uri=f"file:{self.snapshot}/{self.name}.state")
 
     def command(self, execute, **arguments):
         """One QMP command; returns what it returns."""
@@ -129,7 +133,7 @@ class Machine:
         return LabError(f"{self.name}: QEMU died: {self._errors()}")
 
     def _errors(self):
-        return pathlib.Path(self.errors).read_text(errors="replace")[-2000:]
+        return self.errors.read_text(errors="replace")[-2000:]
 
 
 class Console:

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab"))
 from lab import Lab, LabError  # noqa: E402
+from rig import Rig  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,33 @@ def fresh_lab(_lab, lab):
     """The lab as of its snapshot, whatever tests did before."""
     _lab.restore()
     return lab
+
+
+@pytest.fixture
+def rig(lab, request):
+    """Modules loaded, guest attached; made anew when a test before has failed in it."""
+    rig = getattr(lab, "rig", None)
+    if rig is None or lab.rig_broken:
+        if rig is not None:
+            lab.restore()
+        lab.rig = rig = Rig(lab)
+    lab.rig_broken = True
+    before = rig.counts()
+    yield rig
+    rig.settle(before)
+    lab.rig_broken = request.node.rep_call.failed
+
+
+@pytest.fixture
+def fresh_rig(fresh_lab):
+    """A rig of its own for a test that leaves it in pieces."""
+    rig = Rig(fresh_lab)
+    fresh_lab.rig = None
+    yield rig
+    fresh_lab.restore()
+
+
+@pytest.hookimpl(tryfirst=True, hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    setattr(item, "rep_" + report.when, report)

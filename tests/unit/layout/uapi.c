@@ -3,18 +3,9 @@
  * include/uapi/linux/vpipe.h as programs and kernels in the field know it: only
  * additions at the end of a structure are allowed.  Compiled, never linked.
  */
-#include <stddef.h>
 #include <linux/vpipe.h>
 
-#define MEMBER(type, member, offset, size)					\
-	_Static_assert(offsetof(struct type, member) == (offset),		\
-		       #type "." #member " offset");				\
-	_Static_assert(sizeof(((struct type *)0)->member) == (size),		\
-		       #type "." #member " size")
-#define SIZE(type, size)							\
-	_Static_assert(sizeof(struct type) == (size), #type " size")
-#define VALUE(name, value)							\
-	_Static_assert((name) == (value), #name)
+#include "pin.h"
 
 MEMBER(vpipe_ioc_info, size, 0, 4);
 MEMBER(vpipe_ioc_info, flags, 4, 4);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * forge.h: /dev/vpipe-forge, which lets a test program speak the protocol to the
+ * real backend, word for word, however wrong.
+ */
+#ifndef _VPIPE_FORGE_H
+#define _VPIPE_FORGE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define FORGE_POOL_PAGES	32
+
+struct forge_command {
+	__u8 request[64];	/* struct xen_vpipe_request; the id is filled in */
+	__u64 page_data;	/* user pointer to 4096 bytes for `page`, or 0 */
+	__u32 page;		/* < FORGE_POOL_PAGES */
+	__u32 timeout_ms;	/* for the response */
+	__s32 status;		/* out */
+	__u32 value;		/* out */
+};
+
+/* -ETIMEDOUT: no response came */
+#define FORGE_COMMAND	_IOWR(0xb7, 1, struct forge_command)
+/* the ring's producer index jumps by this many entries */
+#define FORGE_JUMP	_IOW(0xb7, 2, __u32)
+
+#endif /* _VPIPE_FORGE_H */

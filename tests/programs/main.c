@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vptest: what the system tests do in the guest and on the client, in one program.
+ *
+ *   run      one or many connections, each a script of sends and vPipe transfers
+ *   client   the other end, which can be slow, talk back, reset or half-close
+ *   bad      arguments that must be refused, and how
+ *   forge    requests that the backend must refuse (through vpipe-forge.ko)
+ *   fill     make a file with content that compresses and repeats nowhere
+ *
+ * Each prints JSON, one object a line, and exits with 0 when it could do its work;
+ * whether that was right is judged by the tests.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "vptest.h"
+
+void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("vptest: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	exit(1);
+}
+
+void hash_begin(struct hash *hash)
+{
+	hash->bytes = 0;
+	SHA256_Init(&hash->ctx);
+}
+
+void hash_add(struct hash *hash, const void *data, size_t len)
+{
+	SHA256_Update(&hash->ctx, data, len);
+	hash->bytes += len;
+}
+
+const char *hash_end(struct hash *hash)
+{
+	static _Thread_local char hex[65];
+	unsigned char md[32];
+
+	SHA256_Final(md, &hash->ctx);
+	for (int i = 0; i < 32; i++)
+		sprintf(hex + 2 * i, "%02x", md[i]);
+	return hex;
+}
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdULL;
+	x ^= x >> 29;
+	return x;
+}
+
+void pattern(uint64_t at, void *to, size_t len)
+{
+	unsigned char *p = to;
+
+	while (len && at & 7) {
+		*p++ = (unsigned char)(mix(at >> 3) >> 8 * (at & 7));
+		at++;
+		len--;
+	}
+	for (; len >= 8; at += 8, p += 8, len -= 8) {
+		uint64_t word = mix(at >> 3);
+
+		memcpy(p, &word, 8);
+	}
+	for (; len; at++, len--)
+		*p++ = (unsigned char)(mix(at >> 3) >> 8 * (at & 7));
+}
+
+int tcp_connect(const char *host, const char *port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (inet_pton(AF_INET, host, &to.sin_addr) != 1)
+		die("%s is no IPv4 address", host);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		die("%s port %s: %s", host, port, strerror(errno));
+	return fd;
+}
+
+int tcp_listen(const char *port)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, (struct sockaddr *)&any, sizeof(any)) || listen(fd, 256))
+		die("port %s: %s", port, strerror(errno));
+	printf("{\"listening\":%s}\n", port);
+	fflush(stdout);
+	return fd;
+}
+
+void send_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+	ssize_t n;
+
+	for (; len; p += n, len -= (size_t)n) {
+		n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n <= 0)
+			die("send: %s", strerror(errno));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*call)(int argc, char **argv);
+	} commands[] = {
+		{ "run", cmd_run }, { "client", cmd_client }, { "bad", cmd_bad },
+		{ "forge", cmd_forge }, { "fill", cmd_fill },
+	};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].call(argc - 1, argv + 1);
+	fprintf(stderr, "usage: vptest run|client|bad|forge|fill ...\n");
+	return 2;
+}

@@ -1,0 +1,114 @@
+"""
+The rig: the lab with both modules loaded, the guest attached, and ext4 on its fast
+disk at /mnt. What tests do in it is run by vptest (tests/programs) and vpipe-sink.
+"""
+
+import json
+import time
+
+PEER = "198.18.0.10"
+GUEST = "198.18.0.2"
+
+
+class Rig:
+    def __init__(self, lab):
+        self.lab = lab
+        self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
+        self.port = 5000
+        self.prepare_dom0()
+        self.prepare_guest()
+        self.attach()
+
+    def prepare_dom0(self):
+        self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko")
+
+    def prepare_guest(self, guest=None, module="vpipe-front"):
+        guest = guest or self.guest
+        guest.run(f"insmod /payload/{module}.ko && mkfs.ext4 -q -F /dev/xvdc && mkdir -p /mnt && "
+                  "mount /dev/xvdc /mnt")
+
+    def attach(self, name="guest"):
+        self.dom0.run(f"/payload/vpipectl attach {name}", timeout=30)
+
+    def detach(self, name="guest"):
+        self.dom0.run(f"/payload/vpipectl detach {name}", timeout=60)
+
+    # Files
+
+    def fill(self, name, length, offset=0, pieces="", sync=True):
+        """Pattern into /mnt/NAME; nothing of it stays cached unless sync is False."""
+        self.guest.run(f"/payload/vptest fill /mnt/{name} {offset} {length} {pieces}", timeout=300)
+        if sync:
+            self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
+        return f"/mnt/{name}"
+
+    # Transfers
+
+    def next_port(self):
+        self.port += 1
+        return self.port
+
+    def client(self, what, after=0, talk=0):
+        """An unusual client on the peer; what it says comes with wait_output."""
+        port = self.next_port()
+        job = self.peer.spawn(f"/payload/vptest client {port} {what} {after} {talk}")
+        job.wait_output('"listening"', timeout=20)
+        return job, port
+
+    def sink(self, connections=1):
+        port = self.next_port()
+        job = self.peer.spawn("/payload/vpipe-sink --buffer 8 "
+                              f"--workers {connections} --count {connections} {port}")
+        job.wait_output('"listening"', timeout=20)
+        return job, port
+
+    def run(self, file, steps, port, connections=1, repeat=1, timeout=120):
+        """The script of vptest run, in the guest: a result for each connection."""
+        out = self.guest.run(f"/payload/vptest run --connections {connections} --repeat {repeat} "
+                             f"{PEER} {port} {file} {steps}", timeout=timeout).out
+        return lines(out)
+
+    def send(self, file, steps, connections=1, repeat=1, timeout=120, offloaded=True):
+        """Run a script against a plain client and compare each stream's content."""
+        sink, port = self.sink(connections)
+        sent = self.run(file, steps, port, connections, repeat, timeout)
+        got = {line["peer"].split(":")[1]: line
+               for line in lines(sink.wait(timeout=timeout, check=True).out) if "peer" in line}
+        assert len(sent) == len(got) == connections
+        for one in sent:
+            other = got[str(one["port"])]
+            assert one["errors"] == 0, one
+            assert (one["bytes"], one["sha256"]) == (other["bytes"], other["sha256"])
+            if offloaded:
+                assert one["copied"] == 0, "not all was offloaded"
+        return sent
+
+    # What must be as before
+
+    def counts(self):
+        """What an operation holds, on both sides."""
+        dom0 = self.dom0.run(
+            "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows || echo -;"
+            "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/chunks || echo -;"
+            "grep -ls ^vpback/ /proc/*/comm | wc -l;"
+            "xenstore-ls -f /local/domain/0/backend/vpipe | wc -l;"
+            "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
+            "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo",
+            check=False).out.split()
+        guest = self.guest.run("cat /sys/module/vpipe_front/refcnt;"
+                               "awk '/^TCP:/ {print $7}' /proc/net/sockstat").out.split()
+        names = "flows", "chunks", "threads", "nodes", "netns"
+        return dict(zip(names, dom0[:4] + dom0[5:])) | {"front_refs": guest[0]}
+
+    def settle(self, before, timeout=30):
+        """Wait until everything is as before; what is not, when time is over."""
+        end = time.monotonic() + timeout
+        while True:
+            now = self.counts()
+            if now == before:
+                return
+            assert time.monotonic() < end, f"left behind: {now}, before: {before}"
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* backend/tcpstate.h: each rule at its edges, then against model.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tcpstate.h"
+#include "model.h"
+#include "sample.h"
+#include "../random.h"
+
+#define STATES		1000000U
+
+static int answer(const struct xen_vpipe_tcp_state *st)
+{
+	int status = vpback_tcpstate_check(st);
+
+	assert_int_equal(status, model_tcpstate(st) ? 0 : -EINVAL);
+	return status;
+}
+
+/* The sample with some members set otherwise. */
+#define expect(status, ...) do {						\
+	struct xen_vpipe_tcp_state st = sample_state();				\
+	__VA_ARGS__;								\
+	assert_int_equal(answer(&st), status);					\
+} while (0)
+
+static void test_kind(void **state)
+{
+	(void)state;
+	expect(0, (void)st);
+	expect(-EINVAL, st.family = 0);
+	expect(-EINVAL, st.family = 6);			/* not yet */
+	expect(-EINVAL, st.family = 4 << 8);
+	expect(-EINVAL, st.state = 0);
+	expect(0, st.state = XEN_VPIPE_TCP_ESTABLISHED);
+	expect(0, st.state = XEN_VPIPE_TCP_CLOSE_WAIT);
+	expect(-EINVAL, st.state = XEN_VPIPE_TCP_CLOSED);
+	expect(-EINVAL, st.state = 4);
+	expect(-EINVAL, st.state = UINT16_MAX);
+	expect(-EINVAL, memset(&st, 0, sizeof(st)));
+	expect(-EINVAL, memset(&st, 0xff, sizeof(st)));
+}
+
+static void test_address(void **state)
+{
+	static const struct {
+		const char *addr;
+		int status;
+	} addresses[] = {
+		{ "0.0.0.0", -EINVAL }, { "0.255.255.255", -EINVAL }, { "1.0.0.0", 0 },
+		{ "126.255.255.255", 0 }, { "127.0.0.1", -EINVAL }, { "127.255.255.255", -EINVAL },
+		{ "128.0.0.1", 0 }, { "223.255.255.255", 0 }, { "224.0.0.1", -EINVAL },
+		{ "239.255.255.255", -EINVAL }, { "240.0.0.1", -EINVAL },
+		{ "255.255.255.255", -EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(*addresses); i++) {
+		uint8_t addr[4];
+
+		assert_int_equal(inet_pton(AF_INET, addresses[i].addr, addr), 1);
+		expect(addresses[i].status, memcpy(st.local_addr, addr, 4));
+		expect(addresses[i].status, memcpy(st.peer_addr, addr, 4));
+	}
+	expect(-EINVAL, st.local_port = 0);
+	expect(-EINVAL, st.peer_port = 0);
+	expect(0, st.local_port = htons(1); st.peer_port = htons(65535));
+	expect(0, st.local_port = htons(256); st.peer_port = 256);
+}
+
+static void test_nexthop(void **state)
+{
+	(void)state;
+	expect(-EINVAL, memset(st.nexthop, 0xff, 6));
+	expect(-EINVAL, st.nexthop[0] = 0x01);
+	expect(-EINVAL, st.nexthop[0] = 0x33);
+	expect(0, st.nexthop[0] = 0xfe);
+	expect(0, memset(&st.nexthop[1], 0xff, 5));
+}
+
+/* With an offset that makes any of the numbers wrap. */
+static void test_send_sequence(void **state)
+{
+	const uint32_t most = VPBACK_MAX_SEND_QUEUE;
+
+	(void)state;
+	assert_int_equal(most, 16 << 20);
+	for (uint32_t una = 0U - most - 2, i = 0; i < 4; una += most / 2 + 1, i++) {
+		expect(0, sample_send(&st, una, 0, 0));
+		expect(0, sample_send(&st, una, 0, 1));
+		expect(0, sample_send(&st, una, 1, 1));
+		expect(-EINVAL, sample_send(&st, una, 1, 0));
+		expect(-EINVAL, sample_send(&st, una, 2, 1));
+		expect(-EINVAL, sample_send(&st, una, -1, 0));
+		expect(-EINVAL, sample_send(&st, una, -1, 1));
+		expect(-EINVAL, sample_send(&st, una, 0, -1));
+		expect(-EINVAL, sample_send(&st, una, -1, -1));
+		expect(0, sample_send(&st, una, 0, most));
+		expect(0, sample_send(&st, una, most, most));
+		expect(-EINVAL, sample_send(&st, una, most + 1, most));
+		expect(-EINVAL, sample_send(&st, una, 0, most + 1));
+		expect(-EINVAL, sample_send(&st, una, most + 1, most + 1));
+		expect(-EINVAL, sample_send(&st, una, 0, 1U << 31));
+		expect(-EINVAL, sample_send(&st, una, 1U << 31, 1U << 31));
+	}
+}
+
+static void test_window(void **state)
+{
+	(void)state;
+	expect(0, st.snd_wscale = 14; st.rcv_wscale = 14);
+	expect(-EINVAL, st.snd_wscale = 15);
+	expect(-EINVAL, st.rcv_wscale = 15);
+	expect(-EINVAL, st.snd_wscale = 255);
+	expect(-EINVAL, st.rcv_wscale = 255);
+	expect(0, st.snd_wnd = 0);
+	expect(0, st.snd_wnd = 0; st.max_window = 0);
+	expect(0, st.snd_wnd = st.max_window);
+	expect(-EINVAL, st.snd_wnd = st.max_window + 1);
+	expect(0, st.max_window = 1U << 30);
+	expect(0, st.snd_wnd = st.max_window = 65535U << 14);
+	expect(-EINVAL, st.max_window = (1U << 30) + 1);
+	expect(-EINVAL, st.snd_wnd = st.max_window = UINT32_MAX);
+	expect(0, st.rcv_wnd = 0);
+	expect(0, st.rcv_wnd = 1U << 30);
+	expect(-EINVAL, st.rcv_wnd = (1U << 30) + 1);
+	expect(-EINVAL, st.rcv_wnd = UINT32_MAX);
+}
+
+static void test_receive_sequence(void **state)
+{
+	static const uint32_t places[] = { 0, 1, 0x7fffffff, 0x80000000, 0xffff0000, 0xffffffff };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		uint32_t nxt = places[i];
+
+		expect(0, sample_receive(&st, nxt, 0, 0));
+		expect(0, sample_receive(&st, nxt, -1, 0));
+		expect(-EINVAL, sample_receive(&st, nxt, 1, 0));
+		expect(0, sample_receive(&st, nxt, -0x7fffffff, 0));
+		expect(-EINVAL, sample_receive(&st, nxt, 0x7fffffff, 0));
+		/* up to the window's end, not behind it */
+		expect(0, sample_receive(&st, nxt, 0, st.rcv_wnd));
+		expect(-EINVAL, sample_receive(&st, nxt, 0, st.rcv_wnd + 1));
+		expect(0, st.rcv_wnd = 0; sample_receive(&st, nxt, 0, 0));
+		expect(-EINVAL, st.rcv_wnd = 0; sample_receive(&st, nxt, 0, 1));
+		expect(0, st.rcv_wnd = 1U << 30; sample_receive(&st, nxt, 0, 1U << 30));
+		expect(-EINVAL, st.rcv_wnd = 1U << 30;
+		       sample_receive(&st, nxt, 0, (1U << 30) + 1));
+		expect(0, sample_receive(&st, nxt, 0, -(1U << 30)));
+	}
+}
+
+static void test_mss(void **state)
+{
+	(void)state;
+	expect(0, st.mss_clamp = 88);
+	expect(-EINVAL, st.mss_clamp = 87);
+	expect(-EINVAL, st.mss_clamp = 0);
+	expect(0, st.mss_clamp = 65535);
+	expect(-EINVAL, st.mss_clamp = 65536);
+	expect(-EINVAL, st.mss_clamp = 65536 + 1460);
+	expect(0, st.advmss = 88);
+	expect(-EINVAL, st.advmss = 87);
+	expect(-EINVAL, st.advmss = 0);
+	expect(0, st.advmss = 65535);
+	expect(-EINVAL, st.advmss = 65536);
+	expect(-EINVAL, st.advmss = UINT32_MAX);
+}
+
+static void test_model(void **state)
+{
+	struct random r = { random_seed() };
+	unsigned int accepted = 0;
+
+	(void)state;
+	for (unsigned int n = 0; n < STATES; n++) {
+		uint64_t seed = r.state;
+		struct xen_vpipe_tcp_state st = sample_state();
+		unsigned int edits = 1 + random_below(&r, 4);
+		int status;
+
+		while (edits--)
+			sample_edit(&st, random_u64(&r), random_u64(&r));
+		status = vpback_tcpstate_check(&st);
+		if (status != (model_tcpstate(&st) ? 0 : -EINVAL)) {
+			fprintf(stderr, "state %u, SEED=%#llx: %d\n", n, (unsigned long long)seed,
+				status);
+			fail();
+		}
+		accepted += !status;
+	}
+	/* Or it would have been a test of one answer. */
+	assert_true(accepted > STATES / 10 && accepted < STATES - STATES / 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kind),
+		cmocka_unit_test(test_address),
+		cmocka_unit_test(test_nexthop),
+		cmocka_unit_test(test_send_sequence),
+		cmocka_unit_test(test_window),
+		cmocka_unit_test(test_receive_sequence),
+		cmocka_unit_test(test_mss),
+		cmocka_unit_test(test_model),
+	};
+
+	return cmocka_run_group_tests_name("tcpstate", tests, NULL, NULL);
+}
