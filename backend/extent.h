@@ -50,11 +50,12 @@ static inline bool vpback_extents_overlap(const struct xen_vpipe_extent *extent,
 
 /*
  * 0 when `length` bytes behind the first `skip` bytes of these extents can be read
- * from a disk of disk_sectors sectors; -EINVAL when the list makes no sense,
- * -ERANGE when it leaves the disk.
+ * from a disk of disk_sectors sectors, whose blocks are `align` sectors (a power of
+ * two); -EINVAL when the list makes no sense, -ERANGE when it leaves the disk.
  */
 static inline int vpback_extents_check(const struct xen_vpipe_extent *extent, uint32_t nr,
-				       uint32_t skip, uint64_t length, uint64_t disk_sectors)
+				       uint32_t skip, uint64_t length, uint64_t disk_sectors,
+				       uint32_t align)
 {
 	uint64_t sectors = 0, last = 0;
 	uint32_t i;
@@ -62,12 +63,14 @@ static inline int vpback_extents_check(const struct xen_vpipe_extent *extent, ui
 	if (!nr || nr > XEN_VPIPE_MAX_EXTENTS || !length)
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
-		if (!extent[i].nr || extent[i].reserved)
+		if (!extent[i].nr || extent[i].reserved || extent[i].nr & (align - 1))
 			return -EINVAL;
 		if (extent[i].sector != XEN_VPIPE_SECTOR_ZERO &&
 		    (extent[i].sector >= disk_sectors ||
 		     extent[i].nr > disk_sectors - extent[i].sector))
 			return -ERANGE;
+		if (extent[i].sector != XEN_VPIPE_SECTOR_ZERO && extent[i].sector & (align - 1))
+			return -EINVAL;
 		last = sectors;
 		sectors += extent[i].nr;	/* at most 256 * 2^32 */
 	}

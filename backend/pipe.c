@@ -15,6 +15,9 @@
 #define READ_AHEAD	32U	/* chunks between disk and socket: 2 MiB */
 #define MAX_CHUNKS	128U	/* of a flow, with those that the socket holds: 8 MiB */
 #define STEP_CHUNKS	16U	/* then it is another flow's turn: 1 MiB */
+#define RETRY_MS	20U	/* doubled up to the maximum while nothing moves */
+#define MAX_RETRY_MS	1000U
+#define MAX_LINGER_MS	60000U
 
 void vpback_pipe_kick(struct vpback_flow *flow)
 {
@@ -33,9 +36,11 @@ void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error)
 	if (!atomic_dec_and_test(&chunk->pending))
 		return;
 	vpback_pipe_kick(flow);
-	/* The last touch: the flow may be waiting for this to go. */
+	/* A flow that waits for this to go is freed a grace period later. */
+	rcu_read_lock();
 	if (atomic_dec_and_test(&flow->bios))
 		wake_up_all(&flow->bios_wait);
+	rcu_read_unlock();
 }
 
 /* The first TRANSFER that has bytes to be asked for. */
@@ -65,13 +70,13 @@ static void pipe_fill(struct vpback_flow *flow, struct vpback_transfer *transfer
 	atomic_inc(&flow->bios);
 	while (at < VPBACK_CHUNK_BYTES && transfer->unread) {
 		const struct xen_vpipe_extent *extent = &transfer->extent[transfer->extent_index];
-		u64 sector_offset = round_down(transfer->extent_offset, SECTOR_SIZE);
+		u64 sector_offset = round_down(transfer->extent_offset, transfer->align);
 		u64 left = ((u64)extent->nr << SECTOR_SHIFT) - sector_offset;
 		u32 skip = transfer->extent_offset - sector_offset, want, used;
 
-		/* Whole sectors from the disk; the stream may begin and end inside one. */
+		/* Whole blocks from the disk; the stream may begin and end inside one. */
 		want = min3((u64)VPBACK_CHUNK_BYTES - at, left,
-			    round_up(skip + transfer->unread, (u64)SECTOR_SIZE));
+			    round_up(skip + transfer->unread, (u64)transfer->align));
 		used = min_t(u64, want - skip, transfer->unread);
 		if (!at)
 			chunk->offset = skip;
@@ -231,6 +236,22 @@ static void pipe_linger_timer(struct timer_list *timer)
 	vpback_pipe_kick(container_of(timer, struct vpback_flow, linger_timer));
 }
 
+static void pipe_retry_timer(struct timer_list *timer)
+{
+	vpback_pipe_kick(container_of(timer, struct vpback_flow, retry_timer));
+}
+
+/*
+ * There is work and nothing could be done: as a rule somebody will kick us.  But
+ * memory may have been short, or the last frame that held a page may have been
+ * freed after the last acknowledgement; nobody tells.
+ */
+static void pipe_retry_later(struct vpback_flow *flow, bool progress)
+{
+	flow->retry_ms = progress ? RETRY_MS : min(2 * flow->retry_ms, MAX_RETRY_MS);
+	mod_timer(&flow->retry_timer, jiffies + msecs_to_jiffies(flow->retry_ms));
+}
+
 static void pipe_detach_now(struct vpback_flow *flow, int status)
 {
 	flow->timed_out = status == -ETIMEDOUT;
@@ -251,7 +272,7 @@ static void pipe_detach_now(struct vpback_flow *flow, int status)
 static bool pipe_step(struct vpback_task *task)
 {
 	struct vpback_flow *flow = container_of(task, struct vpback_flow, task);
-	bool cancelled, detach;
+	bool cancelled, detach, idle;
 	int given = 0;
 
 	if (flow->detached || flow->timed_out)
@@ -265,28 +286,33 @@ static bool pipe_step(struct vpback_task *task)
 		pipe_read_ahead(flow);
 		given = pipe_send(flow);
 		/* Chunks come back with acknowledgements, however much room there is. */
-		WRITE_ONCE(flow->want_acks, flow->nr_chunks + flow->nr_sent >= MAX_CHUNKS ||
-					    !list_empty(&flow->pool_node));
+		WRITE_ONCE(flow->want_acks,
+			   flow->nr_chunks + flow->nr_sent >= MAX_CHUNKS ||
+			   !list_empty(&flow->pool_node));
 		if (given > 0)
 			pipe_read_ahead(flow);
 	}
-	if (cancelled)
+	if (cancelled) {
 		pipe_stop(flow, -ECANCELED);
-	else if (flow->sock_error)
+	} else if (flow->sock_error) {
 		pipe_stop(flow, flow->sock_error);
-	else if (given < 0) {
+	} else if (given < 0) {
 		flow->sock_error = given;
 		pipe_stop(flow, given);
 	}
 
 	spin_lock(&flow->lock);
-	detach = flow->detach && list_empty(&flow->transfers) && list_empty(&flow->chunks);
+	idle = list_empty(&flow->transfers) && list_empty(&flow->chunks);
+	detach = flow->detach && idle;
 	spin_unlock(&flow->lock);
+	if (!idle && given < (int)STEP_CHUNKS)
+		pipe_retry_later(flow, given > 0);
 	if (!detach)
 		return given == STEP_CHUNKS;
 	if (vpback_sock_settled(flow))
 		pipe_detach_now(flow, 0);
-	else if (cancelled && time_after_eq(jiffies, flow->linger_until))
+	else if (cancelled && !READ_ONCE(flow->linger_forever) &&
+		 time_after_eq(jiffies, READ_ONCE(flow->linger_until)))
 		pipe_detach_now(flow, -ETIMEDOUT);
 	return false;
 }
@@ -314,13 +340,16 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 
 void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms)
 {
-	unsigned long until = jiffies + msecs_to_jiffies(min(linger_ms, 60000U));
+	unsigned long until = jiffies + msecs_to_jiffies(min(linger_ms, MAX_LINGER_MS));
+	bool forever = linger_ms == XEN_VPIPE_LINGER_FOREVER;
 
 	spin_lock(&flow->lock);
 	flow->cancelled = true;
+	flow->linger_forever = forever;
 	flow->linger_until = until;
 	spin_unlock(&flow->lock);
-	mod_timer(&flow->linger_timer, until + 1);
+	if (!forever)
+		mod_timer(&flow->linger_timer, until + 1);
 	vpback_pipe_kick(flow);
 }
 
@@ -361,6 +390,9 @@ struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback
 	flow->link = found;
 	flow->task.step = pipe_step;
 	timer_setup(&flow->linger_timer, pipe_linger_timer, 0);
+	timer_setup(&flow->retry_timer, pipe_retry_timer, 0);
+	flow->retry_ms = RETRY_MS;
+	INIT_LIST_HEAD(&flow->detached_event.node);
 	spin_lock_init(&flow->lock);
 	INIT_LIST_HEAD(&flow->transfers);
 	INIT_LIST_HEAD(&flow->chunks);
@@ -368,6 +400,12 @@ struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback
 	INIT_LIST_HEAD(&flow->pool_node);
 	init_waitqueue_head(&flow->bios_wait);
 
+	flow->reserved = (st->write_seq - st->snd_una) + min(st->rcvbuf, VPBACK_MAX_BUFFER);
+	if (atomic64_add_return(flow->reserved, &dev->reserved) >
+	    (s64)vpback_flow_mib << 20) {
+		ret = -ENOSPC;
+		goto err;
+	}
 	/* In the table before it is live, so that its first frame finds its way out. */
 	ret = vpback_steer_add(found, flow);
 	if (ret)
@@ -381,10 +419,9 @@ struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback
 
 err_steer:
 	vpback_steer_del(flow);
-	kfree_rcu(flow, rcu);
-	return ERR_PTR(ret);
 err:
-	kfree(flow);
+	atomic64_sub(flow->reserved, &dev->reserved);
+	kfree_rcu(flow, rcu);
 	return ERR_PTR(ret);
 }
 
@@ -395,10 +432,14 @@ void vpback_pipe_destroy(struct vpback_flow *flow)
 	struct vpback_chunk *chunk, *next_chunk;
 
 	vpback_sched_retire(flow->dev->sched, &flow->task);
+	vpback_ring_forget(flow->queue, flow);
 	wait_event(flow->bios_wait, !atomic_read(&flow->bios));
+	if (!flow->timed_out)		/* a RST has to find its way out */
+		vpback_steer_del(flow);
 	vpback_sock_release(flow, flow->timed_out);
 	vpback_steer_del(flow);
 	timer_delete_sync(&flow->linger_timer);
+	timer_delete_sync(&flow->retry_timer);
 	vpback_pool_forget(&flow->dev->pool, flow);
 	list_for_each_entry_safe(chunk, next_chunk, &flow->chunks, node)
 		pipe_chunk_done(flow, chunk);
@@ -406,5 +447,6 @@ void vpback_pipe_destroy(struct vpback_flow *flow)
 	list_for_each_entry_safe(transfer, next, &flow->transfers, node)
 		pipe_transfer_free(flow, transfer);
 	atomic_dec(&flow->dev->nr_flows);
+	atomic64_sub(flow->reserved, &flow->dev->reserved);
 	kfree_rcu(flow, rcu);
 }

@@ -20,6 +20,8 @@ void vpback_pool_init(struct vpback_pool *pool)
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->free);
 	INIT_LIST_HEAD(&pool->waiters);
+	pool->nr_free = 0;
+	pool->nr_used = 0;
 	pool->max = max_t(unsigned int, ((u64)vpback_pool_mib << 20) / VPBACK_CHUNK_BYTES, 16);
 }
 

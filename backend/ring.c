@@ -19,6 +19,8 @@
 #include "tcpstate.h"
 #include "vpback.h"
 
+#define MAX_EVENTS	(8 * XEN_VPIPE_EVENTS)	/* that wait for room */
+
 struct vpback_queue {
 	struct vpback_device *dev;
 	unsigned int index;
@@ -35,6 +37,7 @@ struct vpback_queue {
 	struct xen_vpipe_event_page *event_page;
 	u32 event_prod;
 	struct list_head events;	/* those for which there was no room */
+	unsigned int nr_events;		/* how many these are */
 
 	struct task_struct *thread;
 	wait_queue_head_t wait;
@@ -77,6 +80,7 @@ static bool ring_flush_events(struct vpback_queue *queue)
 		wmb();	/* the event before its index */
 		WRITE_ONCE(page->prod, ++queue->event_prod);
 		list_del_init(&event->node);
+		queue->nr_events--;
 		if (event->evt.type == XEN_VPIPE_EVT_TRANSFER_DONE)
 			kfree(event);	/* the others are part of their flow */
 		any = true;
@@ -91,6 +95,7 @@ void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
 
 	spin_lock(&queue->events_lock);
 	list_add_tail(&event->node, &queue->events);
+	queue->nr_events++;
 	notify = ring_flush_events(queue);
 	spin_unlock(&queue->events_lock);
 	if (notify) {
@@ -99,12 +104,14 @@ void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
 	}
 }
 
-/* The flow goes, and takes the event that is part of it along. */
-static void ring_forget_events(struct vpback_queue *queue, struct vpback_flow *flow)
+/* The flow goes, and takes the event that is part of it along; it adds no other. */
+void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow)
 {
 	spin_lock(&queue->events_lock);
-	if (flow->detached_event.evt.type)
+	if (!list_empty(&flow->detached_event.node)) {
 		list_del_init(&flow->detached_event.node);
+		queue->nr_events--;
+	}
 	spin_unlock(&queue->events_lock);
 }
 
@@ -170,6 +177,8 @@ static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 	const void *page;
 	int ret = 0;
 
+	if (flow->complete)
+		return -EINVAL;
 	if (!left || left > XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE)
 		return -EINVAL;
 	for (i = 0; left && !ret; i++, left -= n) {
@@ -190,8 +199,11 @@ static int ring_transfer(struct vpback_queue *queue, struct vpback_flow *flow,
 
 	if (args->source.type != XEN_VPIPE_END_EXTENTS || args->sink.type != XEN_VPIPE_END_SOCKET)
 		return -EOPNOTSUPP;
-	if (flow->queued != flow->state.write_seq - flow->state.snd_una)
+	if (!flow->complete)
 		return -EINVAL;
+	/* A frontend that does not take its events gets nothing more to do. */
+	if (READ_ONCE(queue->nr_events) > MAX_EVENTS)
+		return -ENOSPC;
 	page = ring_page(queue, args->source.page);
 	if (!page || !args->source.nr || args->source.nr > XEN_VPIPE_MAX_EXTENTS)
 		return -EINVAL;
@@ -210,8 +222,10 @@ static int ring_transfer(struct vpback_queue *queue, struct vpback_flow *flow,
 		ret = PTR_ERR(transfer->disk);
 		goto err;
 	}
+	transfer->align = bdev_logical_block_size(transfer->disk->bdev);
 	ret = vpback_extents_check(transfer->extent, transfer->nr, args->source.skip,
-				   transfer->length, bdev_nr_sectors(transfer->disk->bdev)) ?:
+				   transfer->length, bdev_nr_sectors(transfer->disk->bdev),
+				   transfer->align >> SECTOR_SHIFT) ?:
 	      vpback_pipe_transfer(flow, transfer);
 	if (!ret)
 		return 0;
@@ -281,7 +295,6 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 	case XEN_VPIPE_OP_RELEASE:
 		xa_erase(&queue->flows, req->flow);
 		vpback_pipe_destroy(flow);
-		ring_forget_events(queue, flow);
 		return 0;
 	default:
 		return -EOPNOTSUPP;
@@ -386,20 +399,23 @@ static int ring_thread(void *data)
 static void ring_unmap_pool(struct vpback_queue *queue)
 {
 	struct gnttab_unmap_grant_ref *unmap;
+	struct page **page;
 	unsigned int i, n = 0;
 
 	if (!queue->page)
 		goto out;
 	unmap = kvcalloc(queue->nr_pages, sizeof(*unmap), GFP_KERNEL | __GFP_NOFAIL);
+	page = kvcalloc(queue->nr_pages, sizeof(*page), GFP_KERNEL | __GFP_NOFAIL);
 	for (i = 0; i < queue->nr_pages; i++) {
 		if (queue->handle[i] == INVALID_GRANT_HANDLE)
 			continue;
 		gnttab_set_unmap_op(&unmap[n], (unsigned long)page_address(queue->page[i]),
 				    GNTMAP_host_map, queue->handle[i]);
-		queue->page[n++] = queue->page[i];
+		page[n++] = queue->page[i];
 	}
 	if (n)
-		WARN_ON_ONCE(gnttab_unmap_refs(unmap, NULL, queue->page, n));
+		WARN_ON_ONCE(gnttab_unmap_refs(unmap, NULL, page, n));
+	kvfree(page);
 	kvfree(unmap);
 out:
 	kvfree(queue->handle);
@@ -422,9 +438,11 @@ static int ring_map_pool(struct vpback_queue *queue, const u32 *refs, unsigned i
 		goto out;
 	}
 	queue->nr_pages = nr;
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		gnttab_set_map_op(&map[i], (unsigned long)page_address(queue->page[i]),
 				  GNTMAP_host_map, refs[i], queue->dev->domid);
+		map[i].status = GNTST_general_error;	/* unless the hypervisor says better */
+	}
 	ret = gnttab_map_refs(map, NULL, queue->page, nr);
 	for (i = 0; i < nr; i++) {
 		queue->handle[i] = map[i].status ? INVALID_GRANT_HANDLE : map[i].handle;
@@ -447,10 +465,8 @@ void vpback_ring_disconnect(struct vpback_queue *queue)
 
 	if (queue->thread)
 		kthread_stop(queue->thread);
-	xa_for_each(&queue->flows, index, flow) {
+	xa_for_each(&queue->flows, index, flow)
 		vpback_pipe_destroy(flow);
-		ring_forget_events(queue, flow);
-	}
 	xa_destroy(&queue->flows);
 	list_for_each_entry_safe(event, next, &queue->events, node)
 		kfree(event);
@@ -474,7 +490,7 @@ struct ring_nodes {
 
 static int ring_read_nodes(struct vpback_queue *queue, struct ring_nodes *nodes)
 {
-	char path[256], node[16];
+	char path[256], node[20];
 	unsigned int i;
 	int ret;
 

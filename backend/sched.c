@@ -89,8 +89,9 @@ static int sched_thread(void *data)
 	struct vpback_task *task;
 
 	while (!kthread_should_stop()) {
-		wait_event_idle_exclusive(sched->work, !list_empty_careful(&sched->line) ||
-						       kthread_should_stop());
+		wait_event_idle_exclusive(sched->work,
+					  !list_empty_careful(&sched->line) ||
+					  kthread_should_stop());
 		while ((task = sched_next(sched))) {
 			sched_done(sched, task, task->step(task));
 			cond_resched();

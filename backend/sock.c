@@ -17,8 +17,6 @@
 #include "vpback.h"
 #include <vpipe/tcp_carry.h>
 
-#define MAX_BUFFER	(8U << 20)	/* what a guest can ask for, bytes */
-
 /* --- callbacks of the socket, in any context --------------------------------- */
 
 static void sock_notify(struct sock *sk, bool acks_only)
@@ -128,10 +126,10 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	if (st->flags & XEN_VPIPE_TCP_F_TIMESTAMPS)
 		tp->tcp_header_len += TCPOLEN_TSTAMP_ALIGNED;
 	tp->advmss = st->advmss;
-	tp->window_clamp = max(min(st->window_clamp, MAX_BUFFER), tp->window_clamp);
-	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), MAX_BUFFER);
-	WRITE_ONCE(sk->sk_rcvbuf, max_t(int, min(st->rcvbuf, MAX_BUFFER), sk->sk_rcvbuf));
-	WRITE_ONCE(sk->sk_sndbuf, max_t(int, min(st->sndbuf, MAX_BUFFER), sk->sk_sndbuf));
+	tp->window_clamp = max(min(st->window_clamp, VPBACK_MAX_BUFFER), tp->window_clamp);
+	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), VPBACK_MAX_BUFFER);
+	WRITE_ONCE(sk->sk_rcvbuf, max_t(int, min(st->rcvbuf, VPBACK_MAX_BUFFER), sk->sk_rcvbuf));
+	WRITE_ONCE(sk->sk_sndbuf, max_t(int, min(st->sndbuf, VPBACK_MAX_BUFFER), sk->sk_sndbuf));
 	WRITE_ONCE(inet_sk(sk)->tos, st->tos & ~INET_ECN_MASK);
 	if (st->ttl && st->ttl != 255)
 		WRITE_ONCE(inet_sk(sk)->uc_ttl, st->ttl);
@@ -155,7 +153,11 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	release_sock(sk);
 }
 
-/* All that was sent is restored: frames may come and go. */
+/*
+ * All that was sent is restored: frames may come and go.  What was not sent yet
+ * follows; when that fails the connection is lost, as it is after any QUEUE that
+ * fails once frames have come.
+ */
 static void sock_go_live(struct vpback_flow *flow)
 {
 	struct sock *sk = flow->socket->sk;
@@ -163,7 +165,7 @@ static void sock_go_live(struct vpback_flow *flow)
 	tcp_sk(sk)->repair = 0;
 	tcp_sk(sk)->repair_queue = TCP_NO_QUEUE;
 	sk->sk_reuse = SK_NO_REUSE;
-	smp_store_release(&flow->live, true);
+	smp_store_release(&flow->live, true);	/* after all of the above */
 }
 
 /*
@@ -204,6 +206,7 @@ int vpback_sock_create(struct vpback_flow *flow)
 	lock_sock(socket->sk);
 	if (st->snd_nxt == st->snd_una)
 		sock_go_live(flow);
+	flow->complete = st->write_seq == st->snd_una;
 	release_sock(socket->sk);
 	return 0;
 err:
@@ -220,10 +223,13 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 	struct sock *sk = flow->socket->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
 	int sndbuf, ret = 0;
+	bool last = false;
 	u32 n;
 
 	if (len > total - flow->queued)
 		return -EINVAL;
+	if (len == total - flow->queued)
+		last = true;
 	lock_sock(sk);
 	sndbuf = sk->sk_sndbuf;
 	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
@@ -246,6 +252,8 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		if (!ret)
 			flow->queued += len;
 	}
+	if (!ret && last)
+		flow->complete = true;
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	release_sock(sk);
 	return ret;
@@ -318,12 +326,16 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 		st->state = XEN_VPIPE_TCP_ESTABLISHED;
 	} else if (sk->sk_state == TCP_CLOSE_WAIT) {
 		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
-		st->rcv_nxt--;			/* the FIN is not data */
-		if (st->unread)
-			st->unread--;
 	} else {
 		st->state = XEN_VPIPE_TCP_CLOSED;
 		st->error = sk->sk_err ?: -flow->sock_error ?: ECONNRESET;
+	}
+	if (sock_flag(sk, SOCK_DONE)) {		/* the FIN is not data */
+		st->rcv_nxt--;
+		if (st->unread)
+			st->unread--;
+		if (after(st->rcv_wup, st->rcv_nxt))
+			st->rcv_wup = st->rcv_nxt;
 	}
 	/* A late frame changes nothing: the receive path ignores a closed socket. */
 	if (st->state != XEN_VPIPE_TCP_CLOSED)
@@ -354,18 +366,17 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset)
 	write_unlock_bh(&sk->sk_callback_lock);
 
 	lock_sock(sk);
-	/* Only written, not set, when it was frozen: it is still hashed. */
-	if (sk->sk_state == TCP_CLOSE && flow->detached &&
-	    flow->state.state != XEN_VPIPE_TCP_CLOSED)
-		WRITE_ONCE(sk->sk_state, flow->state.state == XEN_VPIPE_TCP_CLOSE_WAIT ?
-					 TCP_CLOSE_WAIT : TCP_ESTABLISHED);
+	tcp_sk(sk)->repair = 0;
 	if (reset) {
-		tcp_sk(sk)->repair = 0;
 		sock_set_flag(sk, SOCK_LINGER);
 		sk->sk_lingertime = 0;
-	} else if (sk->sk_state != TCP_CLOSE) {
-		tcp_sk(sk)->repair = 1;
-		tcp_sk(sk)->repair_queue = TCP_NO_QUEUE;
+	} else {
+		/* Only written, not set, when it was frozen: it is still hashed. */
+		if (flow->detached && flow->state.state != XEN_VPIPE_TCP_CLOSED)
+			WRITE_ONCE(sk->sk_state, TCP_ESTABLISHED);
+		vpipe_tcp_stop_timers(sk);
+		if (sk->sk_state != TCP_CLOSE)
+			tcp_set_state(sk, TCP_CLOSE);
 	}
 	release_sock(sk);
 	sock_release(socket);

@@ -31,11 +31,11 @@ struct steer_key {
 /* Take the key out of a frame that goes to (or comes from) the guest. */
 static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *key)
 {
-	unsigned int offset = skb_network_offset(skb), tcp_offset;
+	unsigned int offset = skb_network_offset(skb), tcp_offset, end;
 	struct tcphdr _tcp, *tcp;
 	struct iphdr _ip, *ip;
 
-	if (skb->protocol != htons(ETH_P_IP))
+	if (skb->protocol != htons(ETH_P_IP) || skb_vlan_tag_present(skb))
 		return false;
 	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
 	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
@@ -49,9 +49,11 @@ static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *ke
 	key->peer = to_guest ? ip->saddr : ip->daddr;
 	key->local_port = to_guest ? tcp->dest : tcp->source;
 	key->peer_port = to_guest ? tcp->source : tcp->dest;
+	/* Ethernet may pad a short frame; a very long one has no length in its header. */
+	end = ip->tot_len ? offset + ntohs(ip->tot_len) : skb->len;
 	key->seq_end = ntohl(tcp->seq) + tcp->syn + tcp->fin;
-	if (skb->len > tcp_offset + tcp->doff * 4)
-		key->seq_end += skb->len - tcp_offset - tcp->doff * 4;
+	if (end > tcp_offset + tcp->doff * 4)
+		key->seq_end += end - tcp_offset - tcp->doff * 4;
 	return true;
 }
 

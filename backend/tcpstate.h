@@ -9,15 +9,20 @@
 
 #ifdef __KERNEL__
 #include <linux/errno.h>
+#include <linux/string.h>
 #include <linux/types.h>
 #else
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #endif
 #include <xen/interface/io/vpipe.h>
 
 #define VPBACK_MAX_SEND_QUEUE	(16U << 20)	/* bytes that may come with a flow */
+#define VPBACK_TCP_FLAGS	(XEN_VPIPE_TCP_F_SACK | XEN_VPIPE_TCP_F_TIMESTAMPS | \
+				 XEN_VPIPE_TCP_F_WSCALE | XEN_VPIPE_TCP_F_USEC_TS | \
+				 XEN_VPIPE_TCP_F_ECN | XEN_VPIPE_TCP_F_NODELAY)
 #define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
 
 /* A unicast address that may stand on the wire (IPv4, network byte order). */
@@ -34,6 +39,10 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 		return -EINVAL;
 	if (!st->local_port || !st->peer_port ||
 	    !vpback_ipv4_sane(st->local_addr) || !vpback_ipv4_sane(st->peer_addr))
+		return -EINVAL;
+	if (!memcmp(st->local_addr, st->peer_addr, 4))
+		return -EINVAL;
+	if (st->flags & ~VPBACK_TCP_FLAGS || st->reserved2)
 		return -EINVAL;
 	if (st->nexthop[0] & 1)			/* a group address */
 		return -EINVAL;

@@ -152,6 +152,8 @@ void vpback_netdev_exit(void);
 
 /* --- sock.c: shadow sockets ----------------------------------------------------- */
 
+#define VPBACK_MAX_BUFFER	(8U << 20)	/* of a socket, whatever the guest wants */
+
 int vpback_sock_create(struct vpback_flow *flow);
 int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
 int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more);
@@ -170,6 +172,7 @@ struct vpback_transfer {
 	u64 length, moved;		/* bytes */
 	u64 unread;			/* bytes not yet asked from the disk */
 	struct vpback_disk *disk;
+	u32 align;			/* the disk's blocks, bytes */
 	u32 extent_index;		/* the next bytes to ask for: */
 	u64 extent_offset;		/* ... offset in that extent, bytes */
 	u32 nr;
@@ -198,18 +201,23 @@ struct vpback_flow {
 	/* sock.c's */
 	struct socket *socket;
 	u32 queued;			/* bytes of the send queue that came */
-	bool live;			/* all of it came, frames are steered */
+	bool complete;			/* all of them */
+	bool live;			/* what had been sent came: frames are steered */
 	int sock_error;			/* as sendmsg said it, negative */
 	bool want_acks;			/* kick at each acknowledgement */
 
 	struct vpback_task task;
-	struct timer_list linger_timer;
+	struct timer_list linger_timer;	/* after a cancel */
+	struct timer_list retry_timer;	/* when nobody may kick us */
+	unsigned int retry_ms;
+	u64 reserved;			/* socket memory that it may take, bytes */
 
 	spinlock_t lock;		/* serialises the members below, between ring and step */
 	struct list_head transfers;
 	unsigned int nr_transfers;
 	bool cancelled, detach, detached;
-	unsigned long linger_until;	/* jiffies; with cancelled */
+	bool linger_forever;		/* with cancelled; else: */
+	unsigned long linger_until;	/* jiffies */
 
 	/* The step's alone. */
 	struct list_head chunks;	/* on their way from the disk, in stream order */
@@ -237,6 +245,7 @@ void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error);
 struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int index);
 void vpback_ring_disconnect(struct vpback_queue *queue);
 void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event);
+void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow);
 
 /* --- xenbus.c: the device -------------------------------------------------------------- */
 
@@ -259,6 +268,7 @@ struct vpback_device {
 	bool disk_watched;
 
 	atomic_t nr_flows;
+	atomic64_t reserved;		/* by all flows, bytes */
 	atomic64_t stat[VPBACK_STATS];
 	struct ratelimit_state complaints;
 };
@@ -277,6 +287,7 @@ extern const struct attribute_group *vpback_stats_groups[];
 
 extern unsigned int vpback_max_flows;
 extern unsigned int vpback_pool_mib;
+extern unsigned int vpback_flow_mib;
 extern unsigned int vpback_threads;
 
 #endif /* _VPBACK_H */

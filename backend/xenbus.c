@@ -16,7 +16,7 @@
 
 #include "vpback.h"
 
-unsigned int vpback_max_queues = 4;
+static unsigned int vpback_max_queues = 4;
 module_param_named(max_queues, vpback_max_queues, uint, 0644);
 MODULE_PARM_DESC(max_queues, "queues that a frontend may have (1..64; default 4)");
 
@@ -27,6 +27,10 @@ MODULE_PARM_DESC(max_flows, "connections that a queue may have offloaded at once
 unsigned int vpback_pool_mib = 64;
 module_param_named(pool_mib, vpback_pool_mib, uint, 0644);
 MODULE_PARM_DESC(pool_mib, "MiB of data that may be on its way for a domain (default 64)");
+
+unsigned int vpback_flow_mib = 512;
+module_param_named(flow_mib, vpback_flow_mib, uint, 0644);
+MODULE_PARM_DESC(flow_mib, "MiB of socket buffers that a domain's flows may ask for (default 512)");
 
 unsigned int vpback_threads;
 module_param_named(threads, vpback_threads, uint, 0644);

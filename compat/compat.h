@@ -10,7 +10,9 @@
 #include <linux/version.h>
 #include <linux/kernel.h>
 #include <linux/blkdev.h>
+#include <linux/net.h>
 #include <linux/socket.h>
+#include <net/sock.h>
 #include <net/tcp.h>
 
 /* 6.12.100-odd and 6.18 gave __tcp_send_ack a third argument, also in stable. */
@@ -19,7 +21,7 @@ static inline void vpipe_compat_send_ack(struct sock *sk, u32 rcv_nxt)
 	void (*with_flags)(struct sock *, u32, u16) = (void *)__tcp_send_ack;
 	void (*without_flags)(struct sock *, u32) = (void *)__tcp_send_ack;
 
-	if (__builtin_types_compatible_p(typeof(&__tcp_send_ack), typeof(with_flags)))
+	if (__builtin_types_compatible_p(typeof(__tcp_send_ack) *, typeof(with_flags)))
 		with_flags(sk, rcv_nxt, 0);
 	else
 		without_flags(sk, rcv_nxt);
@@ -102,6 +104,16 @@ static inline void vpipe_compat_bdev_close(vpipe_bdev_handle *handle, bool write
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 /* 6.5: MSG_SPLICE_PAGES.  6.1's headers may define the name and ignore it. */
 #define VPIPE_COMPAT_SENDPAGE
+
+/* A second way to send, by which sendfile() goes: make it sendmsg. */
+static inline void vpipe_compat_no_sendpage(struct proto_ops *ops)
+{
+	ops->sendpage = sock_no_sendpage;
+}
+#else
+static inline void vpipe_compat_no_sendpage(struct proto_ops *ops)
+{
+}
 #endif
 
 #endif /* _VPIPE_COMPAT_H */

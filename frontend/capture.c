@@ -16,6 +16,7 @@
 #include <linux/bvec.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/tracepoint.h>
 #include <linux/uio.h>
 #include <trace/events/block.h>
@@ -34,7 +35,7 @@ struct capture {
 	struct block_device *bdev;		/* where the bios were going */
 	struct vpfront_segment *seg;
 	struct inode *inode;
-	u64 captured;				/* bytes */
+	u64 at;					/* bytes of the range that are accounted for */
 	int error;
 };
 
@@ -74,6 +75,39 @@ static void capture_probe(void *data, struct bio *bio)
 	bio->bi_bdev = trap->part0;
 }
 
+/* Which byte of the range the bio begins with: where in the array it points. */
+static u64 capture_position(const struct capture *cap, const struct bio *bio)
+{
+	return (u64)(bio->bi_io_vec - cap->bvec + bio->bi_iter.bi_idx) * MARK_BYTES +
+	       bio->bi_iter.bi_bvec_done;
+}
+
+/*
+ * Bytes [pos, pos + bytes) of the range lie at `sector`.  What no bio asked for
+ * before them is a hole or not written yet, which the filesystem fills with zeros.
+ * Once the list is full, the rest is left to the next segment.
+ */
+static void capture_account(struct capture *cap, u64 pos, u64 sector, u64 bytes)
+{
+	if (cap->error)
+		return;
+	if (pos < cap->at) {
+		cap->error = -EOPNOTSUPP;	/* out of order */
+		return;
+	}
+	if (pos > cap->at)
+		cap->error = vpfront_file_extent_add(cap->seg, XEN_VPIPE_SECTOR_ZERO,
+						     pos - cap->at);
+	if (cap->error)
+		return;
+	cap->at = pos;
+	if (!bytes)
+		return;
+	cap->error = vpfront_file_extent_add(cap->seg, sector, bytes);
+	if (!cap->error)
+		cap->at += bytes;
+}
+
 static void trap_submit_bio(struct bio *bio)
 {
 	struct capture *cap = capture_of(bio);
@@ -91,9 +125,7 @@ static void trap_submit_bio(struct bio *bio)
 		inode_dio_begin(cap->inode);
 		cap->seg->pinned = cap->inode;
 	}
-	if (!cap->error)
-		cap->error = vpfront_file_extent_add(cap->seg, bio->bi_iter.bi_sector, bytes);
-	cap->captured += bytes;
+	capture_account(cap, capture_position(cap, bio), bio->bi_iter.bi_sector, bytes);
 	bio->bi_bdev = cap->bdev;
 	bio_endio(bio);
 }
@@ -134,13 +166,15 @@ static void capture_end(struct capture *cap)
 }
 
 /*
- * Append the blocks of [pos, pos + len) to the segment, which must be data (no
- * hole) and aligned for direct I/O.  May sleep and read metadata.
+ * Fill the segment with the blocks of [pos, pos + len), which must be aligned for
+ * direct I/O; it may end early, at the end of the file or when its list is full.
+ * With `nowait`, -EAGAIN when a lock or writeback would have to be waited for.
+ * Returns the bytes that the list covers (whole blocks) and in *end the bytes that
+ * are in the file from pos on, or:
  *   -EOPNOTSUPP the filesystem read (some of) it otherwise, or elsewhere
- *   -E2BIG      more extents than fit
  */
-int vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
-			 struct vpfront_segment *seg)
+ssize_t vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
+			     bool nowait, struct vpfront_segment *seg, u64 *end)
 {
 	struct capture cap = { .disk = disk, .seg = seg, .inode = file_inode(file) };
 	struct iov_iter iter;
@@ -153,16 +187,28 @@ int vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, si
 	iov_iter_bvec(&iter, ITER_DEST, cap.bvec, cap.nr_bvec, len);
 	init_sync_kiocb(&kiocb, file);
 	kiocb.ki_pos = pos;
-	kiocb.ki_flags |= IOCB_DIRECT;
+	kiocb.ki_flags |= IOCB_DIRECT | (nowait ? IOCB_NOWAIT : 0);
 	ret = vfs_iocb_iter_read(file, &kiocb, &iter);
 	capture_end(&cap);
 
+	/* The filesystem takes the flag away when it falls back to its cache. */
+	if (ret >= 0 && !(kiocb.ki_flags & IOCB_DIRECT))
+		ret = -EOPNOTSUPP;
+	/* Nobody's data may have come here: what the list calls zeros must be zeros. */
+	if (memchr_inv(page_address(mark), 0, MARK_BYTES)) {
+		pr_err_once("vpipe-front: a read went past the capture\n");
+		memset(page_address(mark), 0, MARK_BYTES);
+		ret = -EOPNOTSUPP;
+	}
 	if (ret < 0)
 		return ret == -EINVAL ? -EOPNOTSUPP : ret;
-	if (cap.error)
+	*end = ret;
+	/* A hole at the end of what was read. */
+	if (cap.at < ret)
+		capture_account(&cap, round_up((u64)ret, i_blocksize(cap.inode)), 0, 0);
+	if (cap.error && cap.error != -E2BIG)
 		return cap.error;
-	/* The last block is whole on the disk though the file may end inside it. */
-	return cap.captured == len ? 0 : -EOPNOTSUPP;
+	return cap.at;
 }
 
 /* --- self-test: does a bio to one disk arrive at the trap instead? --------- */
@@ -227,7 +273,7 @@ static int self_test(void)
 	bio->bi_iter.bi_size = PAGE_SIZE;
 	bio_set_flag(bio, BIO_CLONED);
 	ret = submit_bio_wait(bio);
-	if (!ret && (cap.captured != PAGE_SIZE || seg.nr != 1 || seg.extent[0].nr != 8))
+	if (!ret && (cap.at != PAGE_SIZE || seg.nr != 1 || seg.extent[0].nr != 8))
 		ret = -EIO;
 	bio_put(bio);
 	capture_end(&cap);

@@ -61,11 +61,14 @@ static int check_socket(struct file *file)
 	if (!socket)
 		return -ENOTSOCK;
 	sk = socket->sk;
-	if (socket->type != SOCK_STREAM && socket->type != SOCK_SEQPACKET)
+	if (socket->type != SOCK_STREAM)
 		return -EPROTOTYPE;
-	if (sk->sk_protocol == IPPROTO_TCP && (sk->sk_family == AF_INET || sk->sk_family == AF_INET6)) {
-		if ((1 << READ_ONCE(sk->sk_state)) & (TCPF_LISTEN | TCPF_SYN_SENT | TCPF_SYN_RECV) ||
-		    (READ_ONCE(sk->sk_state) == TCP_CLOSE && socket->state == SS_UNCONNECTED))
+	if (sk->sk_protocol == IPPROTO_TCP &&
+	    (sk->sk_family == AF_INET || sk->sk_family == AF_INET6)) {
+		int tcp_state = READ_ONCE(sk->sk_state);
+
+		if ((1 << tcp_state) & (TCPF_LISTEN | TCPF_SYN_SENT | TCPF_SYN_RECV) ||
+		    (tcp_state == TCP_CLOSE && socket->state == SS_UNCONNECTED))
 			return -ENOTCONN;
 	}
 	return 0;
@@ -159,6 +162,20 @@ static void handle_free(struct chardev_handle *handle)
 	kfree(handle);
 }
 
+/*
+ * A handle may outlive the caller's descriptors.  So it holds nothing that could
+ * hold, in turn, the open file of /dev/vpipe that it belongs to: such a circle
+ * would never be freed.
+ */
+static bool may_be_held(struct file *file)
+{
+	struct socket *socket = sock_from_file(file);
+
+	if (socket)
+		return socket->sk->sk_family == AF_INET || socket->sk->sk_family == AF_INET6;
+	return S_ISREG(file_inode(file)->i_mode) || S_ISBLK(file_inode(file)->i_mode);
+}
+
 static long ioc_create(struct vpfront_context *ctx, void __user *user)
 {
 	struct vpipe_ioc_create args;
@@ -178,6 +195,10 @@ static long ioc_create(struct vpfront_context *ctx, void __user *user)
 	if (ret) {
 		kfree(handle);
 		return ret;
+	}
+	if (!may_be_held(handle->in) || !may_be_held(handle->out)) {
+		handle_free(handle);
+		return -EOPNOTSUPP;
 	}
 	mutex_lock(&ctx->handles_lock);
 	ret = xa_alloc(&ctx->handles, &args.handle, handle, XA_LIMIT(1, MAX_HANDLES), GFP_KERNEL);
@@ -256,7 +277,7 @@ static int transfer_ends(struct vpfront_context *ctx, const struct vpipe_ioc_tra
 
 /* Make an operation from the caller's arguments and put it on the context. */
 static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
-					    struct vpipe_ioc_transfer *args)
+					    struct vpipe_ioc_transfer *args, bool sync)
 {
 	struct vpfront_pipe *pipe;
 	struct file *in, *out;
@@ -288,6 +309,7 @@ static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
 	}
 	pipe->user_data = args->user_data;
 	pipe->ctx = ctx;
+	pipe->sync = sync;
 	kref_get(&pipe->ref);		/* the context's */
 	spin_lock(&ctx->lock);
 	pipe->id = ++ctx->next_id;
@@ -326,7 +348,7 @@ void vpfront_chardev_finished(struct vpfront_pipe *pipe)
 	atomic64_add(pipe->result.moved, &bytes_moved);
 	if (pipe->result.status == VPIPE_STATUS_DECLINED && !pipe->result.moved)
 		atomic64_inc(&ops_declined);
-	smp_store_release(&pipe->finished, true);
+	smp_store_release(&pipe->finished, true);	/* after the result */
 	wake_up_all(&pipe->wait);
 	rcu_read_lock();
 	ctx = READ_ONCE(pipe->ctx);
@@ -344,7 +366,7 @@ static long ioc_submit(struct vpfront_context *ctx, void __user *user)
 
 	if (ret)
 		return ret;
-	pipe = transfer_submit(ctx, &args);
+	pipe = transfer_submit(ctx, &args, false);
 	if (IS_ERR(pipe))
 		return PTR_ERR(pipe);
 	args.op = pipe->id;
@@ -362,14 +384,15 @@ static long ioc_transfer(struct vpfront_context *ctx, void __user *user)
 
 	if (ret)
 		return ret;
-	pipe = transfer_submit(ctx, &args);
+	pipe = transfer_submit(ctx, &args, true);
 	if (IS_ERR(pipe))
 		return PTR_ERR(pipe);
+	/* Pairs with the release in vpfront_chardev_finished: the result is there. */
 	ret = wait_event_state(pipe->wait, smp_load_acquire(&pipe->finished),
 			       (TASK_KILLABLE | TASK_FREEZABLE));
 	if (ret) {
 		/* The process dies: the operation ends by itself, nobody reaps it. */
-		vpfront_pipe_cancel(pipe);
+		vpfront_pipe_cancel(pipe, true);
 		transfer_reap(ctx, pipe);
 		vpfront_pipe_put(pipe);
 		return -EINTR;
@@ -389,10 +412,10 @@ static struct vpfront_pipe *complete_find(struct vpfront_context *ctx, u64 op, b
 	*any = false;
 	spin_lock(&ctx->lock);
 	list_for_each_entry(pipe, &ctx->pipes, node) {
-		if (op && pipe->id != op)
+		if (pipe->sync || (op && pipe->id != op))
 			continue;
 		*any = true;
-		if (smp_load_acquire(&pipe->finished)) {
+		if (smp_load_acquire(&pipe->finished)) {	/* before the result */
 			found = pipe;
 			kref_get(&pipe->ref);
 			break;
@@ -451,8 +474,8 @@ static long ioc_cancel(struct vpfront_context *ctx, void __user *user)
 		return -EINVAL;
 	spin_lock(&ctx->lock);
 	list_for_each_entry(pipe, &ctx->pipes, node) {
-		if (pipe->id == args.op) {
-			vpfront_pipe_cancel(pipe);
+		if (pipe->id == args.op && !pipe->sync) {
+			vpfront_pipe_cancel(pipe, false);
 			found = true;
 			break;
 		}
@@ -530,7 +553,8 @@ static int chardev_release(struct inode *inode, struct file *file)
 		spin_unlock(&ctx->lock);
 		if (!pipe)
 			break;
-		vpfront_pipe_cancel(pipe);
+		vpfront_pipe_cancel(pipe, fatal_signal_pending(current) ||
+					  current->flags & PF_EXITING);
 		transfer_reap(ctx, pipe);
 		vpfront_pipe_put(pipe);
 	}

@@ -2,9 +2,9 @@
 /*
  * file.c: from a range of a file to extents of a Xen virtual disk.
  *
- * Data comes from capture.c, holes and unwritten ranges (which produce no bios)
- * from SEEK_DATA and SEEK_HOLE as extents of zeros.  Whatever does not add up is
- * declined: the caller copies it by ordinary calls.
+ * capture.c has the filesystem read the range directly and notes the bios; what
+ * produces none (holes, unwritten ranges) is an extent of zeros.  Whatever does not
+ * add up is declined: the caller copies it by ordinary calls.
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/fscrypt.h>
 #include <linux/fsverity.h>
+#include <linux/pagemap.h>
 
 #include "vpfront.h"
 
@@ -59,7 +60,7 @@ int vpfront_file_open(struct file *user, struct vpfront_file *vf)
 	    !(user->f_mode & FMODE_CAN_ODIRECT))
 		return VPIPE_REASON_FILE_TYPE;
 
-	/* The caller was allowed to open it for reading; ask again all the same. */
+	/* Our own open file: with it come a file position and flags of our own. */
 	file = dentry_open(&user->f_path, O_RDONLY | O_LARGEFILE | O_DIRECT | O_NONBLOCK,
 			   current_cred());
 	if (IS_ERR(file))
@@ -98,73 +99,69 @@ int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes)
 	return 0;
 }
 
-/*
- * Map the start of [pos, end): as much as fits one segment.  `end` must not lie
- * behind the end of the file.  May sleep.  0, -EOPNOTSUPP when it cannot be
- * mapped, or another error of the filesystem; nothing is pinned then.
- */
-int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, struct vpfront_segment *seg)
+/* Write back what is dirty in [pos, end), once, so that mapping need not wait for it. */
+int vpfront_file_flush(struct vpfront_file *vf, u64 pos, u64 end)
 {
-	u64 start = round_down(pos, vf->align), at = start, upto;
-	int ret = 0;
+	return filemap_write_and_wait_range(vf->file->f_mapping, pos, end - 1);
+}
 
+/*
+ * Map the start of [pos, end): as much as fits one segment.  Its blocks are pinned
+ * then: the filesystem does not give them to another file, but whoever wants to
+ * write, truncate or punch this one waits, holding its lock.  So `nowait` must be
+ * set while another segment of the file is pinned.  May sleep.
+ *   -ENODATA    the file has become shorter than pos
+ *   -EOPNOTSUPP it cannot be mapped
+ *   -EAGAIN     with `nowait`
+ * or another error of the filesystem; nothing is pinned then.
+ */
+int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
+		     struct vpfront_segment *seg)
+{
+	u64 start = round_down(pos, vf->align), in_file;
+	ssize_t listed;
+
+	end = min(end, start + SEGMENT_BYTES);
 	seg->nr = 0;
 	seg->pinned = NULL;
 	seg->skip = pos - start;
-	end = min(end, start + SEGMENT_BYTES);
-	upto = round_up(end, vf->align);
-	while (at < upto) {
-		u32 nr_before = seg->nr;
-		loff_t data, hole;
+	seg->length = 0;
+	listed = vpfront_capture_read(vf->file, vf->disk, start,
+				      round_up(end, vf->align) - start, nowait, seg, &in_file);
+	if (listed >= 0) {
+		end = min3(end, start + (u64)listed, start + in_file);
+		if (end > pos)
+			seg->length = end - pos;
+		else
+			listed = in_file <= seg->skip ? -ENODATA : -EOPNOTSUPP;
+	}
+	if (listed < 0) {
+		vpfront_file_unpin(seg);
+		return listed;
+	}
+	/* No more extents than the length needs. */
+	while (seg->nr > 1) {
+		u64 before = 0;
+		u32 i;
 
-		data = vfs_llseek(vf->file, at, SEEK_DATA);
-		if (data == -ENXIO)	/* a hole up to the end of the file */
-			data = upto;
-		if (data < 0) {
-			ret = data;
+		for (i = 0; i < seg->nr - 1; i++)
+			before += (u64)seg->extent[i].nr << SECTOR_SHIFT;
+		if (before < seg->skip + seg->length)
 			break;
-		}
-		data = min_t(u64, round_down(data, vf->align), upto);
-		if (data > at) {
-			ret = vpfront_file_extent_add(seg, XEN_VPIPE_SECTOR_ZERO, data - at);
-			if (ret)
-				break;
-			at = data;
-			continue;
-		}
-		hole = vfs_llseek(vf->file, at, SEEK_HOLE);
-		if (hole <= 0) {
-			ret = hole ?: -EOPNOTSUPP;
-			break;
-		}
-		hole = min_t(u64, round_up(hole, vf->align), upto);
-		ret = vpfront_capture_read(vf->file, vf->disk, at, hole - at, seg);
-		if (ret == -E2BIG && nr_before) {
-			/* Send what was there before this run of data. */
-			seg->nr = nr_before;
-			break;
-		}
-		if (ret)
-			break;
-		at = hole;
+		seg->nr--;
 	}
-	/* A fragmented run alone may overflow the list: ask for less of it. */
-	while (ret == -E2BIG && at == start && upto - start > vf->align) {
-		vpfront_file_unpin(seg);
-		seg->nr = 0;
-		upto = start + round_up((upto - start) / 2, vf->align);
-		ret = vpfront_capture_read(vf->file, vf->disk, start, upto - start, seg);
-		if (!ret)
-			at = upto;
-	}
-	if (ret == -E2BIG && at > start)
-		ret = 0;
-	if (ret) {
-		vpfront_file_unpin(seg);
-		return ret;
-	}
-	seg->length = min(at, end) - pos;
 	return 0;
+}
+
+/* Does somebody wait for the pinned segment to be released? */
+bool vpfront_file_contended(struct vpfront_file *vf)
+{
+	struct inode *inode = file_inode(vf->file);
+
+	if (!inode_trylock_shared(inode))
+		return true;
+	inode_unlock_shared(inode);
+	return false;
 }
 
 /* The backend has read it (or never will): truncation may go on.  Any context. */

@@ -10,6 +10,7 @@
  * pointer can never follow it into freed memory.
  */
 #include <linux/freezer.h>
+#include <linux/module.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/splice.h>
@@ -21,30 +22,39 @@
 
 static struct proto_ops guard_ops;
 static DECLARE_WAIT_QUEUE_HEAD(guard_wait);
-static atomic_t guard_callers = ATOMIC_INIT(0);
 
 static bool guarded(struct socket *socket)
 {
 	return READ_ONCE(socket->ops) == &guard_ops;
 }
 
-/* 0 when the socket is back, or why the caller must go. */
+/*
+ * 0 when the socket is back, or why the caller must go.  With 0 a reference to this
+ * module is held: the call that follows returns through it.
+ */
 static int guard_enter(struct socket *socket, bool nonblock)
 {
-	int ret = 0;
-
-	if (!guarded(socket))
-		return 0;
-	if (nonblock)
+	if (guarded(socket) && nonblock)
 		return -EAGAIN;
-	atomic_inc(&guard_callers);
-	/* Killable: a second signal handler would not be run by sendfile either. */
-	if (wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE)))
-		ret = -EINTR;
-	if (atomic_dec_and_test(&guard_callers))
-		wake_up_all(&guard_wait);
-	return ret;
+	__module_get(THIS_MODULE);
+	/* Killable: a signal handler has to wait, as behind a long sendfile. */
+	if (!wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE)))
+		return 0;
+	module_put(THIS_MODULE);
+	return -EINTR;
 }
+
+/* The call of the real socket's that the guard has held up. */
+#define GUARDED(socket, nonblock, call) ({					\
+	typeof(READ_ONCE((socket)->ops)->call) _ret;				\
+										\
+	_ret = guard_enter(socket, nonblock);					\
+	if (!_ret) {								\
+		_ret = READ_ONCE((socket)->ops)->call;				\
+		module_put(THIS_MODULE);					\
+	}									\
+	_ret;									\
+})
 
 static bool file_nonblock(struct socket *socket)
 {
@@ -53,21 +63,18 @@ static bool file_nonblock(struct socket *socket)
 
 static int guard_sendmsg(struct socket *socket, struct msghdr *msg, size_t len)
 {
-	return guard_enter(socket, msg->msg_flags & MSG_DONTWAIT) ?:
-	       READ_ONCE(socket->ops)->sendmsg(socket, msg, len);
+	return GUARDED(socket, msg->msg_flags & MSG_DONTWAIT, sendmsg(socket, msg, len));
 }
 
 static int guard_recvmsg(struct socket *socket, struct msghdr *msg, size_t len, int flags)
 {
-	return guard_enter(socket, flags & MSG_DONTWAIT) ?:
-	       READ_ONCE(socket->ops)->recvmsg(socket, msg, len, flags);
+	return GUARDED(socket, flags & MSG_DONTWAIT, recvmsg(socket, msg, len, flags));
 }
 
 static ssize_t guard_splice_read(struct socket *socket, loff_t *pos,
 				 struct pipe_inode_info *pipe, size_t len, unsigned int flags)
 {
-	return guard_enter(socket, file_nonblock(socket) || (flags & SPLICE_F_NONBLOCK)) ?:
-	       READ_ONCE(socket->ops)->splice_read(socket, pos, pipe, len, flags);
+	return GUARDED(socket, file_nonblock(socket) || (flags & SPLICE_F_NONBLOCK), splice_read(socket, pos, pipe, len, flags));
 }
 
 static __poll_t guard_poll(struct file *file, struct socket *socket,
@@ -81,32 +88,35 @@ static __poll_t guard_poll(struct file *file, struct socket *socket,
 
 static int guard_shutdown(struct socket *socket, int how)
 {
-	return guard_enter(socket, false) ?: READ_ONCE(socket->ops)->shutdown(socket, how);
+	return GUARDED(socket, false, shutdown(socket, how));
 }
 
 static int guard_setsockopt(struct socket *socket, int level, int name, sockptr_t val,
 			    unsigned int len)
 {
-	return guard_enter(socket, false) ?:
-	       READ_ONCE(socket->ops)->setsockopt(socket, level, name, val, len);
+	return GUARDED(socket, false, setsockopt(socket, level, name, val, len));
 }
 
 static int guard_getsockopt(struct socket *socket, int level, int name, char __user *val,
 			    int __user *len)
 {
-	return guard_enter(socket, false) ?:
-	       READ_ONCE(socket->ops)->getsockopt(socket, level, name, val, len);
+	return GUARDED(socket, false, getsockopt(socket, level, name, val, len));
 }
 
 static int guard_ioctl(struct socket *socket, unsigned int cmd, unsigned long arg)
 {
-	return guard_enter(socket, false) ?: READ_ONCE(socket->ops)->ioctl(socket, cmd, arg);
+	return GUARDED(socket, false, ioctl(socket, cmd, arg));
+}
+
+/* Both addresses are still there; TCP_CLOSE would hide the peer's (1), 2 does not ask. */
+static int guard_getname(struct socket *socket, struct sockaddr *addr, int peer)
+{
+	return inet_getname(socket, addr, guarded(socket) && peer ? 2 : peer);
 }
 
 static int guard_connect(struct socket *socket, struct sockaddr *addr, int len, int flags)
 {
-	return guard_enter(socket, flags & O_NONBLOCK) ?:
-	       READ_ONCE(socket->ops)->connect(socket, addr, len, flags);
+	return GUARDED(socket, flags & O_NONBLOCK, connect(socket, addr, len, flags));
 }
 
 /* Another layer may have put its own ops there already: not ours to replace. */
@@ -132,6 +142,7 @@ void vpfront_guard_init(void)
 {
 	guard_ops = inet_stream_ops;
 	guard_ops.sendmsg = guard_sendmsg;
+	vpipe_compat_no_sendpage(&guard_ops);
 	guard_ops.recvmsg = guard_recvmsg;
 	guard_ops.splice_read = guard_splice_read;
 	guard_ops.poll = guard_poll;
@@ -140,11 +151,5 @@ void vpfront_guard_init(void)
 	guard_ops.getsockopt = guard_getsockopt;
 	guard_ops.ioctl = guard_ioctl;
 	guard_ops.connect = guard_connect;
-}
-
-/* No socket is guarded any more; let the last callers leave this text. */
-void vpfront_guard_exit(void)
-{
-	wait_event(guard_wait, !atomic_read(&guard_callers));
-	synchronize_rcu();
+	guard_ops.getname = guard_getname;
 }

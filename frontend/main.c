@@ -45,7 +45,6 @@ static void __exit vpfront_exit(void)
 	vpfront_chardev_exit();
 	vpfront_pipe_exit();
 	vpfront_capture_exit();
-	vpfront_guard_exit();
 }
 
 module_init(vpfront_init);

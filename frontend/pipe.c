@@ -21,9 +21,14 @@
 
 #include "vpfront.h"
 
-/* How long a cancelled operation waits for its last bytes to be acknowledged. */
+/*
+ * How long the operation of a process that is gone waits for its last bytes to be
+ * acknowledged, before the connection is reset.
+ */
 #define LINGER_KILLED_MS	2000
-#define LINGER_CLOSING_MS	20000
+
+/* How often to look whether somebody waits for a pinned segment; twice is enough. */
+#define PIN_CHECK_MS		250
 
 /* The receive window cannot have let in more than this. */
 #define MAX_UNREAD		(64U << 20)
@@ -53,8 +58,11 @@ void vpfront_pipe_kick(struct vpfront_pipe *pipe)
 		vpfront_pipe_put(pipe);
 }
 
-void vpfront_pipe_cancel(struct vpfront_pipe *pipe)
+/* `orphaned`: nobody is left who could use the connection. */
+void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned)
 {
+	if (orphaned)
+		WRITE_ONCE(pipe->orphaned, true);
 	WRITE_ONCE(pipe->cancelled, true);
 	vpfront_pipe_kick(pipe);
 }
@@ -67,7 +75,7 @@ void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event 
 
 	if (evt->type == XEN_VPIPE_EVT_DETACHED) {
 		pipe->detach_status = evt->status;
-		smp_store_release(&pipe->detached, true);
+		smp_store_release(&pipe->detached, true);	/* after detach_status */
 	} else if (evt->type == XEN_VPIPE_EVT_TRANSFER_DONE) {
 		for (i = 0; i < VPFRONT_SEGMENTS; i++) {
 			seg = &pipe->segment[i];
@@ -102,11 +110,23 @@ static int *pipe_status_of(struct vpfront_pipe *pipe, u16 op)
 	}
 }
 
+/* A refused TRANSFER has no event. */
+static void pipe_unpin_refused(struct vpfront_pipe *pipe, u64 cookie)
+{
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++) {
+		struct vpfront_segment *seg = &pipe->segment[i];
+
+		if (seg->cookie == cookie && xchg(&seg->busy, 0))
+			vpfront_file_unpin(seg);
+	}
+}
+
 /* Look at all answers; the first failure of each kind of command is kept. */
 static void pipe_collect(struct vpfront_pipe *pipe)
 {
 	struct vpfront_call *call, *next;
-	unsigned int i;
 
 	vpfront_ring_kick(pipe->queue);
 	list_for_each_entry_safe(call, next, &pipe->calls, node) {
@@ -115,14 +135,8 @@ static void pipe_collect(struct vpfront_pipe *pipe)
 
 		if (ret && status && !*status)
 			*status = ret;
-		/* A refused TRANSFER has no event. */
-		for (i = 0; ret && i < VPFRONT_SEGMENTS &&
-			    call->req.op == XEN_VPIPE_OP_TRANSFER; i++) {
-			struct vpfront_segment *seg = &pipe->segment[i];
-
-			if (seg->cookie == call->req.u.transfer.cookie && xchg(&seg->busy, 0))
-				vpfront_file_unpin(seg);
-		}
+		if (ret && call->req.op == XEN_VPIPE_OP_TRANSFER)
+			pipe_unpin_refused(pipe, call->req.u.transfer.cookie);
 		list_del(&call->node);
 		vpfront_ring_call_free(pipe->queue, call);
 	}
@@ -225,8 +239,7 @@ static int pipe_push_simple(struct vpfront_pipe *pipe, u16 op)
 	if (!call)
 		return -EIO;
 	if (op == XEN_VPIPE_OP_CANCEL)
-		call->req.u.cancel.linger_ms = READ_ONCE(pipe->cancelled) ? LINGER_KILLED_MS :
-									    LINGER_CLOSING_MS;
+		call->req.u.cancel.linger_ms = pipe->linger_sent;
 	return pipe_push(pipe, call);
 }
 
@@ -234,24 +247,72 @@ static int pipe_push_simple(struct vpfront_pipe *pipe, u16 op)
 
 static bool pipe_must_stop(struct vpfront_pipe *pipe)
 {
-	return READ_ONCE(pipe->cancelled) || READ_ONCE(pipe->dev->closing);
+	return READ_ONCE(pipe->cancelled) || READ_ONCE(pipe->dev->closing) || pipe->revoked;
 }
 
-/* Map the next piece into a free segment; false: nothing mapped, see reason. */
+static bool pipe_pinned(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (READ_ONCE(pipe->segment[i].busy) && READ_ONCE(pipe->segment[i].pinned))
+			return true;
+	return false;
+}
+
+static void pipe_pin_timer(struct timer_list *timer)
+{
+	vpfront_pipe_kick(container_of(timer, struct vpfront_pipe, pin_timer));
+}
+
+/*
+ * A peer that reads slowly must not keep others from writing the file: when
+ * somebody was found waiting twice, the rest is left to the ordinary path.
+ */
+static void pipe_watch_pins(struct vpfront_pipe *pipe)
+{
+	if (!pipe_pinned(pipe)) {
+		pipe->contended = 0;
+		return;
+	}
+	if (timer_pending(&pipe->pin_timer))
+		return;
+	if (!vpfront_file_contended(&pipe->file))
+		pipe->contended = 0;
+	else if (++pipe->contended > 2)
+		pipe->revoked = true;
+	mod_timer(&pipe->pin_timer, jiffies + msecs_to_jiffies(PIN_CHECK_MS));
+}
+
+/*
+ * Map the next piece into a free segment.  False: nothing mapped; either not now,
+ * or never, and then `end` and the reason say so.  Never waits for the file's lock
+ * while we keep somebody else waiting who has it.
+ */
 static bool pipe_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
 {
-	int ret = vpfront_file_map(&pipe->file, pipe->pos, pipe->end, seg);
+	bool nowait = pipe_pinned(pipe);
+	int ret = 0;
 
-	if (!ret && !seg->length)
-		ret = -EOPNOTSUPP;
+	if (!pipe->started) {
+		ret = vpfront_file_flush(&pipe->file, pipe->pos, pipe->end);
+		pipe->started = true;
+	}
+	if (!ret)
+		ret = vpfront_file_map(&pipe->file, pipe->pos, pipe->end, nowait, seg);
+	if (ret == -EAGAIN && nowait)
+		return false;
 	if (ret) {
 		pipe->end = pipe->pos;
-		if (ret == -EOPNOTSUPP || ret == -E2BIG)
+		if (ret == -ENODATA)	/* the file has become shorter: that is its end */
+			pipe->length = pipe->mapped;
+		else if (ret == -EOPNOTSUPP)
 			pipe->reason = VPIPE_REASON_FILESYSTEM;
 		else
 			pipe->map_error = ret;
 		return false;
 	}
+	pipe->mapped += seg->length;
 	seg->cookie = ++pipe->cookie;
 	pipe->pos += seg->length;
 	return true;
@@ -267,8 +328,12 @@ static int pipe_feed(struct vpfront_pipe *pipe)
 	for (i = 0; !ret && pipe->pos < pipe->end && i < VPFRONT_SEGMENTS; i++) {
 		struct vpfront_segment *seg = &pipe->segment[i];
 
-		if (READ_ONCE(seg->busy) || !pipe_map(pipe, seg))
+		if (READ_ONCE(seg->busy))
 			continue;
+		/* Holding nothing, and with the backend at work on what it has. */
+		pipe_collect(pipe);
+		if (!pipe_map(pipe, seg))
+			break;
 		WRITE_ONCE(seg->busy, 1);
 		ret = pipe_push_transfer(pipe, seg);
 	}
@@ -304,8 +369,9 @@ static void pipe_finish(struct vpfront_pipe *pipe)
 	} else {
 		result->status = VPIPE_STATUS_DECLINED;
 		result->reason = pipe->reason ?: pipe->transfer_status ? VPIPE_REASON_REFUSED :
-									 VPIPE_REASON_NO_BACKEND;
+				 pipe->revoked ? VPIPE_REASON_CONTENDED : VPIPE_REASON_NO_BACKEND;
 	}
+	timer_shutdown_sync(&pipe->pin_timer);
 	/* With nothing moved the error is told here, as send() would, and only once. */
 	if (result->status == VPIPE_STATUS_FAILED && !result->moved && pipe->sock.socket)
 		sock_error(pipe->sock.socket->sk);
@@ -335,6 +401,8 @@ static void pipe_drop_flow(struct vpfront_pipe *pipe)
 /* The backend is gone or has broken the protocol, and with it the connection. */
 static void pipe_lost(struct vpfront_pipe *pipe)
 {
+	if (!READ_ONCE(pipe->dev->broken))
+		pipe_push_simple(pipe, XEN_VPIPE_OP_RELEASE);
 	pipe_drop_flow(pipe);
 	if (pipe->sock.frozen)
 		vpfront_sock_abort(&pipe->sock, ECONNRESET);
@@ -443,8 +511,6 @@ release:
 /* The backend did not take the connection: nothing has moved. */
 static void pipe_attach_failed(struct vpfront_pipe *pipe)
 {
-	if (!pipe->attach_status)
-		pipe_push_simple(pipe, XEN_VPIPE_OP_RELEASE);
 	pipe_drop_flow(pipe);
 	vpfront_sock_unfreeze(&pipe->sock);
 	pipe->moved = 0;
@@ -456,7 +522,8 @@ static void pipe_begin(struct vpfront_pipe *pipe)
 {
 	int ret;
 
-	if (pipe_must_stop(pipe) || !pipe_map(pipe, &pipe->segment[0])) {
+	if (pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken) ||
+	    !pipe_map(pipe, &pipe->segment[0])) {
 		pipe_finish(pipe);
 		return;
 	}
@@ -473,26 +540,33 @@ static void pipe_begin(struct vpfront_pipe *pipe)
 	}
 	pipe->segment[0].busy = 1;
 	ret = pipe_push_attach(pipe) ?: pipe_push_queue(pipe) ?:
-	      pipe_push_transfer(pipe, &pipe->segment[0]) ?: pipe_feed(pipe);
+	      pipe_push_transfer(pipe, &pipe->segment[0]);
+	if (!ret && pipe->pos >= pipe->end)
+		ret = pipe_feed(pipe);	/* that was all: DETACH goes along */
 	pipe_collect(pipe);
-	if (ret == -EIO)
-		pipe_lost(pipe);
-	else if (ret || pipe->attach_status || pipe->queue_status)
+	/* Whatever is not known to have been refused may have been done. */
+	if (pipe->attach_status && pipe->attach_status != -EIO)
 		pipe_attach_failed(pipe);
+	else if (ret || pipe->attach_status || pipe->queue_status)
+		pipe_lost(pipe);
 	else
 		pipe->stage = VPFRONT_MOVING;
 }
 
 static void pipe_advance(struct vpfront_pipe *pipe)
 {
+	u32 linger;
 	int ret = 0;
 
 	if (READ_ONCE(pipe->dev->broken)) {
 		pipe_lost(pipe);
 		return;
 	}
-	if (pipe_must_stop(pipe) && !pipe->cancel_sent) {
-		pipe->cancel_sent = true;
+	pipe_watch_pins(pipe);
+	/* Only for a process that is gone may the connection be reset in the end. */
+	linger = READ_ONCE(pipe->orphaned) ? LINGER_KILLED_MS : XEN_VPIPE_LINGER_FOREVER;
+	if (pipe_must_stop(pipe) && pipe->linger_sent != linger) {
+		pipe->linger_sent = linger;
 		ret = pipe_push_simple(pipe, XEN_VPIPE_OP_CANCEL);
 	}
 	if (!ret)
@@ -500,7 +574,7 @@ static void pipe_advance(struct vpfront_pipe *pipe)
 	pipe_collect(pipe);
 	if (ret)
 		pipe_lost(pipe);
-	else if (smp_load_acquire(&pipe->detached))
+	else if (smp_load_acquire(&pipe->detached))	/* before detach_status */
 		pipe_return(pipe);
 }
 
@@ -530,6 +604,7 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 		return ERR_PTR(-ENOMEM);
 	kref_init(&pipe->ref);
 	INIT_WORK(&pipe->work, pipe_work);
+	timer_setup(&pipe->pin_timer, pipe_pin_timer, 0);
 	INIT_LIST_HEAD(&pipe->calls);
 	INIT_LIST_HEAD(&pipe->node);
 	init_waitqueue_head(&pipe->wait);

@@ -93,7 +93,7 @@ static const char *ring_take_responses(struct vpfront_queue *queue)
 			queue->call[rsp.id] = NULL;
 			call->status = rsp.status;
 			call->value = rsp.value;
-			smp_store_release(&call->answered, true);
+			smp_store_release(&call->answered, true);	/* after status, value */
 		}
 		queue->ring.rsp_cons = cons;
 		RING_FINAL_CHECK_FOR_RESPONSES(&queue->ring, more);
@@ -106,13 +106,15 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 	struct xen_vpipe_event_page *page = queue->event_page;
 	struct xen_vpipe_event evt;
 	struct vpfront_pipe *pipe;
+	unsigned int rounds;
 	u32 prod;
 
-	for (;;) {
+	/* No honest backend fills the page that often while we look. */
+	for (rounds = 0; rounds < 16; rounds++) {
 		prod = READ_ONCE(page->prod);
 		rmb();	/* events are written before their index */
 		if (prod == queue->event_cons)
-			break;
+			return NULL;
 		if (prod - queue->event_cons > XEN_VPIPE_EVENTS)
 			return "event index out of range";
 		while (queue->event_cons != prod) {
@@ -132,7 +134,7 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 			*notify = true;
 		}
 	}
-	return NULL;
+	return "storm of events";
 }
 
 static irqreturn_t ring_interrupt(int irq, void *data)
@@ -203,8 +205,8 @@ struct vpfront_call *vpfront_ring_call_alloc(struct vpfront_queue *queue, u16 op
 	call->req.op = op;
 	call->req.flow = flow;
 	if (wait)
-		wait_event(queue->wait, READ_ONCE(queue->broken) ||
-					ring_take_pages(queue, call, nr_pages));
+		wait_event(queue->wait,
+			   READ_ONCE(queue->broken) || ring_take_pages(queue, call, nr_pages));
 	else
 		ring_take_pages(queue, call, nr_pages);
 	if (call->nr_pages < nr_pages) {
@@ -283,6 +285,7 @@ void vpfront_ring_kick(struct vpfront_queue *queue)
 /* The answer's status; -EIO when the queue broke first. */
 int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call)
 {
+	/* Pairs with the release in ring_take_responses: status and value are there. */
 	wait_event(queue->wait, smp_load_acquire(&call->answered) || READ_ONCE(queue->broken));
 	return call->answered ? call->status : -EIO;
 }
@@ -359,6 +362,12 @@ static int ring_alloc_pages(struct vpfront_queue *queue, unsigned int nr)
 		directory[i] = ref;
 	}
 	return 0;
+}
+
+/* No interrupt of this queue comes any more. */
+void vpfront_ring_quiesce(struct vpfront_queue *queue)
+{
+	disable_irq(queue->irq);
 }
 
 void vpfront_ring_destroy(struct vpfront_queue *queue)

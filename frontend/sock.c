@@ -82,10 +82,8 @@ static int sock_refuse(struct socket *socket)
 
 	if (sk->sk_state != TCP_ESTABLISHED && sk->sk_state != TCP_CLOSE_WAIT)
 		return VPIPE_REASON_SOCKET_STATE;
-	if (!vpfront_guard_possible(socket))
-		return VPIPE_REASON_BUSY;
 	if (inet_csk(sk)->icsk_ulp_ops || sk->sk_prot != &tcp_prot || sk_is_mptcp(sk) ||
-	    rcu_access_pointer(sk->sk_user_data) || rcu_access_pointer(inet_sk(sk)->inet_opt))
+	    READ_ONCE(sk->sk_user_data) || rcu_access_pointer(inet_sk(sk)->inet_opt))
 		return VPIPE_REASON_SOCKET_TYPE;
 #ifdef CONFIG_TCP_MD5SIG
 	if (rcu_access_pointer(tp->md5sig_info))
@@ -107,6 +105,14 @@ static int sock_refuse(struct socket *socket)
 	return 0;
 }
 
+/* Whoever sleeps in the socket, or polls it, should look again. */
+static void sock_wake(struct sock *sk)
+{
+	sk->sk_state_change(sk);
+	sk->sk_data_ready(sk);
+	sk->sk_write_space(sk);
+}
+
 /* 0, or an enum vpipe_reason; then the socket is as it was.  May sleep. */
 int vpfront_sock_freeze(struct vpfront_sock *vs)
 {
@@ -116,9 +122,24 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 
 	memset(st, 0, sizeof(*st));
 	lock_sock(sk);
+	if (!vpfront_guard_possible(vs->socket)) {
+		release_sock(sk);
+		return VPIPE_REASON_BUSY;
+	}
+	/*
+	 * Whoever has read the old ops comes for the lock now: let them finish on the
+	 * live socket, also the frames in the backlog, before it turns into a shell.
+	 */
+	vpfront_guard_set(vs->socket);
+	release_sock(sk);
+	cond_resched();
+	lock_sock(sk);
 	ret = sock_refuse(vs->socket) ?: sock_route(sk, st);
-	if (ret)
+	if (ret) {
+		vpfront_guard_clear(vs->socket);
+		sock_wake(sk);
 		goto out;
+	}
 
 	vpipe_tcp_ack_now(sk);
 	vpipe_tcp_stop_timers(sk);
@@ -128,13 +149,14 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	if (sk->sk_state == TCP_CLOSE_WAIT) {
 		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
 		st->rcv_nxt--;			/* the FIN is not data */
+		if (after(st->rcv_wup, st->rcv_nxt))
+			st->rcv_wup = st->rcv_nxt;
 	}
 	st->family = 4;
-	st->local_port = inet_sk(sk)->inet_sport;
-	st->peer_port = inet_sk(sk)->inet_dport;
+	st->local_port = (__force u16)inet_sk(sk)->inet_sport;
+	st->peer_port = (__force u16)inet_sk(sk)->inet_dport;
 	memcpy(st->local_addr, &inet_sk(sk)->inet_saddr, 4);
 	memcpy(st->peer_addr, &inet_sk(sk)->inet_daddr, 4);
-	vpfront_guard_set(vs->socket);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	vs->frozen = true;
 out:
@@ -184,13 +206,6 @@ u32 vpfront_sock_copy_queue(struct vpfront_sock *vs, u32 offset, void *to, u32 l
 	}
 	release_sock(sk);
 	return len - left;
-}
-
-static void sock_wake(struct sock *sk)
-{
-	sk->sk_state_change(sk);
-	sk->sk_data_ready(sk);
-	sk->sk_write_space(sk);
 }
 
 /* The backend did not take it: go on as if nothing had happened. */

@@ -13,6 +13,7 @@
 #include <linux/kref.h>
 #include <linux/net.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -65,6 +66,7 @@ struct vpfront_call {
 
 struct vpfront_queue *vpfront_ring_create(struct vpfront_device *dev, unsigned int index,
 					  unsigned int ring_order, unsigned int pool_pages);
+void vpfront_ring_quiesce(struct vpfront_queue *queue);
 void vpfront_ring_destroy(struct vpfront_queue *queue);
 int vpfront_ring_publish(struct vpfront_queue *queue, struct xenbus_transaction xbt);
 void vpfront_ring_break(struct vpfront_queue *queue);
@@ -84,8 +86,8 @@ void vpfront_ring_kick_flows(struct vpfront_queue *queue);
 
 struct vpfront_segment;
 
-int vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
-			 struct vpfront_segment *seg);
+ssize_t vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
+			     bool nowait, struct vpfront_segment *seg, u64 *end);
 int vpfront_capture_init(void);
 void vpfront_capture_exit(void);
 
@@ -111,7 +113,10 @@ struct vpfront_segment {
 
 int vpfront_file_open(struct file *user, struct vpfront_file *vf);
 void vpfront_file_close(struct vpfront_file *vf);
-int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, struct vpfront_segment *seg);
+int vpfront_file_flush(struct vpfront_file *vf, u64 pos, u64 end);
+int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
+		     struct vpfront_segment *seg);
+bool vpfront_file_contended(struct vpfront_file *vf);
 void vpfront_file_unpin(struct vpfront_segment *seg);
 int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes);
 
@@ -138,7 +143,6 @@ bool vpfront_guard_possible(struct socket *socket);
 void vpfront_guard_set(struct socket *socket);
 void vpfront_guard_clear(struct socket *socket);
 void vpfront_guard_init(void);
-void vpfront_guard_exit(void);
 
 /* --- pipe.c: one operation's life ---------------------------------------- */
 
@@ -167,7 +171,13 @@ struct vpfront_pipe {
 	u64 length;			/* bytes asked for, cut at the end of the file */
 	u64 pos, end;			/* what is still to be mapped, bytes */
 	u64 cookie;
-	bool detach_sent, cancel_sent;
+	bool started;			/* the source was flushed */
+	bool detach_sent;
+	u32 linger_sent;		/* with CANCEL, ms; 0: not sent */
+	u64 mapped;			/* bytes handed to segments */
+	bool revoked;			/* somebody else wants the file */
+	unsigned int contended;		/* times in a row that this was seen */
+	struct timer_list pin_timer;	/* looks after it while segments are pinned */
 	struct vpfront_segment segment[VPFRONT_SEGMENTS];
 
 	struct list_head calls;		/* commands pushed, answers not looked at */
@@ -182,10 +192,12 @@ struct vpfront_pipe {
 	s32 error;			/* the first failure of a TRANSFER */
 
 	bool cancelled;			/* set once, by anyone */
+	bool orphaned;			/* likewise: its process is gone */
 	bool finished;			/* the result is final */
 	struct vpipe_result result;
 
 	/* chardev.c's: under the context's lock */
+	bool sync;			/* its submitter waits for it and reaps it */
 	struct vpfront_context *ctx;	/* NULL once reaped, or when the open file has gone */
 	struct list_head node;
 	u64 id, user_data;
@@ -195,7 +207,7 @@ struct vpfront_pipe {
 struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file *out,
 					 u64 in_offset, u64 length);
 void vpfront_pipe_start(struct vpfront_pipe *pipe);
-void vpfront_pipe_cancel(struct vpfront_pipe *pipe);
+void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned);
 void vpfront_pipe_kick(struct vpfront_pipe *pipe);
 void vpfront_pipe_put(struct vpfront_pipe *pipe);
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt);

@@ -7,6 +7,7 @@
  * ones bring their sockets home; the last one to end lets the state go on.  When
  * the backend is simply gone, the queues are broken first, so that nobody waits.
  */
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
@@ -114,13 +115,17 @@ static void xenbus_close_work(struct work_struct *work)
 {
 	struct vpfront_device *dev = container_of(work, struct vpfront_device, close_work);
 
-	if (READ_ONCE(dev->broken))
+	if (READ_ONCE(dev->broken)) {
+		xenbus_begin_closing(dev);
 		xenbus_break(dev);
-	else
+	} else {
 		xenbus_kick_flows(dev);
+	}
 	if (!xenbus_idle(dev))
 		return;
-	if (dev->closing && dev->connected && READ_ONCE(dev->backend_state) < XenbusStateClosed) {
+	if (dev->closing && dev->xbdev->state < XenbusStateClosing &&
+	    READ_ONCE(dev->backend_state) < XenbusStateClosed) {
+		/* The backend lets go of our pages now. */
 		dev->connected = false;
 		xenbus_switch_state(dev->xbdev, XenbusStateClosing);
 	} else if (READ_ONCE(dev->backend_state) == XenbusStateClosed &&
@@ -163,6 +168,8 @@ static int xenbus_setup(struct vpfront_device *dev)
 	unsigned int version, queues, order, pages, i;
 	int ret;
 
+	if (dev->queue || dev->closing)
+		return -EBUSY;
 	version = xenbus_read_unsigned(back, "version", 0);
 	if (version != XEN_VPIPE_VERSION) {
 		xenbus_dev_fatal(dev->xbdev, -EPROTO, "backend speaks version %u, not %u",
@@ -264,31 +271,52 @@ static int vpfront_probe(struct xenbus_device *xbdev, const struct xenbus_device
 }
 
 /*
- * The module goes, or the toolstack took the nodes away.  In the first case (no
- * operation runs: each holds the module) ask the backend to let go of our pages;
- * in the second nobody is there to be asked.
+ * The driver is unbound, or the toolstack took the nodes away.  In the first case
+ * ask the backend to let go of our pages (its state is read, not watched: the bus
+ * has taken the watch away); in the second nobody is there to be asked.
  */
 static void vpfront_remove(struct xenbus_device *xbdev)
 {
 	struct vpfront_device *dev = dev_get_drvdata(&xbdev->dev);
+	unsigned int tries, i;
 
 	xenbus_begin_closing(dev);
 	if (!xenbus_idle(dev))
 		xenbus_break(dev);
 	wait_event(dev->wait, xenbus_idle(dev));
-	cancel_work_sync(&dev->close_work);
 	if (dev->nr_queues && xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
 		xenbus_switch_state(xbdev, XenbusStateClosing);
-		wait_event_timeout(dev->wait,
-				   READ_ONCE(dev->backend_state) >= XenbusStateClosed, 5 * HZ);
-		cancel_work_sync(&dev->close_work);
+		for (tries = 50; tries; tries--) {
+			enum xenbus_state state = xenbus_read_driver_state(xbdev->otherend);
+
+			if (state == XenbusStateUnknown || state >= XenbusStateClosed)
+				break;
+			msleep(100);
+		}
 	}
+	for (i = 0; i < dev->nr_queues; i++)
+		vpfront_ring_quiesce(dev->queue[i]);
+	cancel_work_sync(&dev->close_work);
 	spin_lock(&vpfront_lock);
 	the_device = NULL;
 	spin_unlock(&vpfront_lock);
 	dev_set_drvdata(&xbdev->dev, NULL);
 	xenbus_free_queues(dev);
 	kfree(dev);
+}
+
+/*
+ * After save and restore, or migration, there is no backend that knows us, and the
+ * shadow sockets are gone.  The toolstack attaches anew.
+ */
+static int vpfront_resume(struct xenbus_device *xbdev)
+{
+	struct vpfront_device *dev = dev_get_drvdata(&xbdev->dev);
+
+	WRITE_ONCE(dev->broken, true);
+	xenbus_begin_closing(dev);
+	schedule_work(&dev->close_work);
+	return 0;
 }
 
 static const struct xenbus_device_id vpfront_ids[] = {
@@ -300,6 +328,7 @@ static struct xenbus_driver vpfront_driver = {
 	.ids = vpfront_ids,
 	.probe = vpfront_probe,
 	.remove = vpfront_remove,
+	.resume = vpfront_resume,
 	.otherend_changed = vpfront_backend_changed,
 	.not_essential = true,
 };

@@ -71,8 +71,8 @@ XEN_FAST = "watchdog=0 bootscrub=0 spec-ctrl=no xpti=off"
 
 BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious|rcu)|rcu: .*(stall|self-det)"
                  r"|self-detected stall|soft lockup|hard LOCKUP|KFENCE|KASAN|UBSAN|KCSAN"
-                 r"|general protection|blocked for more than|Call Trace|Kernel panic|unable to handle"
-                 r"|refcount_t|list_(add|del) corruption|scheduling while atomic|Bad page")
+                 r"|general protection|blocked for more than|Call Trace|Kernel panic"
+                 r"|unable to handle|refcount_t|list_(add|del) corruption|scheduling while atomic|Bad page")
 
 
 class Lab:
@@ -202,7 +202,7 @@ name = "{name}"
 type = "pv"
 kernel = "/root/vmlinux"
 ramdisk = "/root/guest.cpio"
-cmdline = "{GUEST} {self.kernel} lab_ip={address}"
+cmdline = "{GUEST} {self.kernel} hostname={name} lab_ip={address}"
 vcpus = {vcpus}
 cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
 memory = {memory or self.guest_memory}
@@ -220,13 +220,14 @@ on_crash = "destroy"
             "-kernel", f"{IMAGES}/xen",
             "-append", f"{self.xen} dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
                        f"dom0_max_vcpus={self.dom0_vcpus} dom0_vcpus_pin",
-            "-initrd", f"{IMAGES}/vmlinux {DOM0} {self.kernel},{IMAGES}/dom0.cpio",
+            "-initrd", f"{IMAGES}/vmlinux {DOM0} {self.kernel} hostname=dom0,{IMAGES}/dom0.cpio",
             "-device", "virtio-net-pci,netdev=wire,mac=52:54:00:00:00:01,romfile="]
 
     def _peer_args(self):
         return [
             "-accel", ACCEL.split(",")[0], "-cpu", "max,la57=off",
-            "-kernel", f"{IMAGES}/vmlinux", "-append", f"{PEER} {self.kernel}", "-initrd", f"{IMAGES}/peer.cpio",
+            "-kernel", f"{IMAGES}/vmlinux", "-initrd", f"{IMAGES}/peer.cpio",
+            "-append", f"{PEER} {self.kernel} hostname=peer",
             "-device", "virtio-net-pci,netdev=wire,mac=52:54:00:00:00:10,romfile="]
 
     def _key(self):

@@ -15,8 +15,9 @@ RESULT_SAME(SOCKET_STATE);
 RESULT_SAME(ROUTE);
 RESULT_SAME(BUSY);
 RESULT_SAME(REFUSED);
+RESULT_SAME(CONTENDED);
 _Static_assert((int)VPIPE_DECLINED_NOT == (int)VPIPE_REASON_NONE, "NOT");
-_Static_assert((int)VPIPE_DECLINED_REFUSED == (int)VPIPE_REASON_MAX - 1, "new reason");
+_Static_assert((int)VPIPE_DECLINED_CONTENDED == (int)VPIPE_REASON_MAX - 1, "new reason");
 _Static_assert(VPIPE_CAN_FILE_TO_SOCKET == 1U << VPIPE_KIND_FILE_TO_SOCKET, "kind");
 _Static_assert(VPIPE_CAN_SOCKET_TO_FILE == 1U << VPIPE_KIND_SOCKET_TO_FILE, "kind");
 _Static_assert(VPIPE_CAN_FILE_TO_FILE == 1U << VPIPE_KIND_FILE_TO_FILE, "kind");
@@ -36,6 +37,7 @@ static const char *const result_reasons[] = {
 	[VPIPE_DECLINED_ROUTE] = "the connection does not use a Xen virtual interface",
 	[VPIPE_DECLINED_BUSY] = "already offloaded, or a limit is reached",
 	[VPIPE_DECLINED_REFUSED] = "refused by the driver domain",
+	[VPIPE_DECLINED_CONTENDED] = "somebody else waits to write the file",
 };
 
 void vpipe_result_set(const struct vpipe_transfer_info *info)

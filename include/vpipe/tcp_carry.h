@@ -116,7 +116,8 @@ static inline void vpipe_tcp_apply(struct sock *sk, const struct xen_vpipe_tcp_s
 	tp->snd_ssthresh = max_t(u32, st->ssthresh, 2);
 	tp->srtt_us = st->srtt_us;
 	tp->mdev_us = st->mdev_us;
-	tp->rttvar_us = st->rttvar_us;
+	/* never below what the kernel itself keeps, or RTO could become 0 */
+	tp->rttvar_us = max(st->rttvar_us, jiffies_to_usecs(TCP_RTO_MIN));
 	icsk->icsk_rto = clamp_t(unsigned long, usecs_to_jiffies(st->rto_us),
 				 TCP_RTO_MIN, TCP_RTO_MAX);
 	tp->snd_cwnd_stamp = tcp_jiffies32;

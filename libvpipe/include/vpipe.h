@@ -127,6 +127,7 @@ enum vpipe_declined {
 	VPIPE_DECLINED_ROUTE = 8,	/* does not leave by a Xen virtual interface */
 	VPIPE_DECLINED_BUSY = 9,	/* already offloaded, or a limit is reached */
 	VPIPE_DECLINED_REFUSED = 10,	/* the driver domain said no */
+	VPIPE_DECLINED_CONTENDED = 11,	/* somebody else waits to write the file */
 	VPIPE_DECLINED_NO_DEVICE = 65536, /* /dev/vpipe does not open or not answer */
 };
 

@@ -24,6 +24,7 @@ class Rig:
 
     def prepare_guest(self, guest=None, module="vpipe-front"):
         guest = guest or self.guest
+        guest.run(f"[ -e /payload/{module}.ko ] || payload guest {self.lab.payload.mebibytes}")
         guest.run(f"insmod /payload/{module}.ko && mkfs.ext4 -q -F /dev/xvdc && mkdir -p /mnt && "
                   "mount /dev/xvdc /mnt")
 
@@ -51,7 +52,7 @@ class Rig:
     def client(self, what, after=0, talk=0):
         """An unusual client on the peer; what it says comes with wait_output."""
         port = self.next_port()
-        job = self.peer.spawn(f"/payload/vptest client {port} {what} {after} {talk}")
+        job = self.peer.spawn(f"/payload/vptest client {port} {what} {after} {talk}", stdin=None)
         job.wait_output('"listening"', timeout=20)
         return job, port
 

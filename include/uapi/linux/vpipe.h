@@ -16,6 +16,7 @@
  *   - Handles and operations belong to the open file of /dev/vpipe on which they
  *     were made, are unknown on any other (ENOENT) and die with it.  A child that
  *     inherits the open file shares them.
+ *   - No call raises a signal: EPIPE comes without SIGPIPE.
  *   - A bad argument is an errno of ioctl(2), and nothing has moved.  "This can
  *     not be offloaded" is not an error: the call succeeds with the status
  *     VPIPE_STATUS_DECLINED, a reason, and the count moved so far (usually 0);
@@ -63,6 +64,7 @@ enum vpipe_reason {
 	VPIPE_REASON_ROUTE = 8,		/* does not leave by a Xen virtual interface */
 	VPIPE_REASON_BUSY = 9,		/* already offloaded, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
+	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
 	VPIPE_REASON_MAX
 };
 
@@ -97,6 +99,7 @@ struct vpipe_ioc_info {
  *   EPROTOTYPE a datagram or raw socket
  *   ENOTCONN a socket that is listening or not connected
  *   EMFILE   too many handles on this open file
+ *   EOPNOTSUPP a handle cannot hold such an end (an AF_UNIX socket, a character device)
  */
 struct vpipe_ioc_create {
 	__u32 size;		/* in */
@@ -179,7 +182,9 @@ struct vpipe_ioc_complete {
 /*
  * VPIPE_IOC_CANCEL: ask an operation to end early.  Returns at once; the operation
  * is reaped as any other, with FAILED/ECANCELED and an exact count, or DONE when
- * it was faster.  ENOENT: not open here.
+ * it was faster; it still waits for what was sent to be acknowledged.  An operation
+ * whose process dies waits at most 2 s for that; then its connection is reset.
+ * ENOENT: not open here.
  */
 struct vpipe_ioc_cancel {
 	__u32 size;		/* in */

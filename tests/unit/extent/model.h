@@ -67,7 +67,8 @@ static inline bool model_overlap(const struct xen_vpipe_extent *extent, uint32_t
 
 /* 0, or all that is wrong with it. */
 static inline unsigned int model_extents(const struct xen_vpipe_extent *extent, uint32_t nr,
-					 uint32_t skip, uint64_t length, uint64_t disk_sectors)
+					 uint32_t skip, uint64_t length, uint64_t disk_sectors,
+					 uint32_t align)
 {
 	model_wide total = 0, before_last, wanted = (model_wide)skip + length;
 	unsigned int wrong = 0;
@@ -79,6 +80,9 @@ static inline unsigned int model_extents(const struct xen_vpipe_extent *extent, 
 		wrong |= MODEL_INVALID;
 	for (i = 0; i < nr; i++) {
 		if (extent[i].nr == 0 || extent[i].reserved != 0)
+			wrong |= MODEL_INVALID;
+		if (extent[i].nr % align != 0 ||	/* a hole, too, is whole blocks */
+		    (model_is_data(&extent[i]) && extent[i].sector % align != 0))
 			wrong |= MODEL_INVALID;
 		if (model_is_data(&extent[i]) &&
 		    (extent[i].sector >= disk_sectors ||

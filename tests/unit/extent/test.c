@@ -21,8 +21,8 @@
  * The answer for a list, from a copy that ends where it says, and the model's
  * consent.
  */
-static int answer(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t skip,
-		  uint64_t length, uint64_t disk)
+static int answer_aligned(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t skip,
+			  uint64_t length, uint64_t disk, uint32_t align)
 {
 	size_t size = (nr <= XEN_VPIPE_MAX_EXTENTS ? nr : 0) * sizeof(*extent);
 	struct xen_vpipe_extent *copy = malloc(size ?: 1);
@@ -31,11 +31,18 @@ static int answer(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t s
 	assert_non_null(copy);
 	if (size)
 		memcpy(copy, extent, size);
-	status = vpback_extents_check(copy, nr, skip, length, disk);
-	assert_true(model_extents_agrees(model_extents(copy, nr, skip, length, disk), status,
-					 EINVAL, ERANGE));
+	status = vpback_extents_check(copy, nr, skip, length, disk, align);
+	assert_true(model_extents_agrees(model_extents(copy, nr, skip, length, disk, align),
+					 status, EINVAL, ERANGE));
 	free(copy);
 	return status;
+}
+
+/* A disk with blocks of a sector. */
+static int answer(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t skip,
+		  uint64_t length, uint64_t disk)
+{
+	return answer_aligned(extent, nr, skip, length, disk, 1);
 }
 
 #define LIST(...)	((const struct xen_vpipe_extent[]){ __VA_ARGS__ })
@@ -247,6 +254,50 @@ static void test_length(void **state)
 	assert_int_equal(answer(two, 2, 100, UINT64_MAX - 100, DISK), -EINVAL);
 }
 
+/* A disk with larger blocks is read by whole blocks; bytes may begin and end anywhere. */
+static void test_blocks(void **state)
+{
+	static const struct {
+		struct xen_vpipe_extent extent;
+		int status;
+	} lists[] = {
+		{ { .sector = 0, .nr = 8 }, 0 },
+		{ { .sector = 8, .nr = 16 }, 0 },
+		{ { .sector = DISK - 8, .nr = 8 }, 0 },
+		{ { .sector = 1, .nr = 8 }, -EINVAL },
+		{ { .sector = 4, .nr = 8 }, -EINVAL },
+		{ { .sector = 7, .nr = 9 }, -EINVAL },
+		{ { .sector = 8, .nr = 1 }, -EINVAL },
+		{ { .sector = 8, .nr = 7 }, -EINVAL },
+		{ { .sector = 8, .nr = 9 }, -EINVAL },
+		{ { .sector = 8, .nr = UINT32_MAX }, -EINVAL },
+		{ { .sector = DISK, .nr = 8 }, -ERANGE },
+		{ { .sector = ZERO, .nr = 8 }, 0 },
+		{ { .sector = ZERO, .nr = 4 }, -EINVAL },
+	};
+	size_t i;
+
+	(void)state;
+	assert_int_equal(DISK % 8, 0);
+	for (i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+		const struct xen_vpipe_extent *extent = &lists[i].extent;
+		const struct xen_vpipe_extent two[] = { { .sector = ZERO, .nr = 8 }, *extent };
+
+		assert_int_equal(answer_aligned(extent, 1, 0, extent->nr * 512ULL, DISK, 8),
+				 lists[i].status);
+		assert_int_equal(answer_aligned(extent, 1, 5, extent->nr * 512ULL - 10, DISK, 8),
+				 lists[i].status);
+		assert_int_equal(answer_aligned(two, 2, 0, (8ULL + extent->nr) * 512, DISK, 8),
+				 lists[i].status);
+	}
+	/* The disk may end inside a block; what is left of it cannot be read. */
+	assert_int_equal(answer_aligned(LIST({ .nr = 8 }), 1, 0, 4096, 15, 8), 0);
+	assert_int_equal(answer_aligned(LIST({ .sector = 8, .nr = 8 }), 1, 0, 4096, 15, 8),
+			 -ERANGE);
+	assert_int_equal(answer_aligned(LIST({ .sector = 8, .nr = 7 }), 1, 0, 7 * 512, 15, 8),
+			 -EINVAL);
+}
+
 /* --- many lists ----------------------------------------------------------------- */
 
 /* Mostly good ones: what is wrong should be one thing, not everything. */
@@ -314,10 +365,22 @@ static void test_model(void **state)
 		uint32_t nr = 1 + random_below(&r, 1 + random_below(&r, 16)), i, skip;
 		uint64_t disk = 1 + random_below(&r, 1 + random_below(&r, 600));
 		uint64_t next = random_below(&r, disk / 4 + 1), total = 0, last, length;
+		uint32_t align = random_below(&r, 2) ? 1 : 1U << random_below(&r, 4);
 		int status;
 
 		for (i = 0; i < nr; i++)
 			random_extent(&r, &list[i], disk, &next);
+		/* In whole blocks, but for one number now and then. */
+		for (i = 0; i < nr; i++) {
+			if (list[i].sector != ZERO)
+				list[i].sector *= align;
+			list[i].nr *= align;
+		}
+		disk = disk * align + random_below(&r, align);
+		if (!random_below(&r, 8))
+			list[random_below(&r, nr)].nr -= random_below(&r, align);
+		if (!random_below(&r, 8))
+			list[random_below(&r, nr)].sector -= random_below(&r, align);
 		if (!random_below(&r, 2))
 			shuffle(&r, list, nr);
 		for (i = 0; i < nr; i++)
@@ -341,12 +404,13 @@ static void test_model(void **state)
 		default:
 			length = total - skip;
 		}
-		status = vpback_extents_check(list, nr, skip, length, disk);
-		if (!model_extents_agrees(model_extents(list, nr, skip, length, disk), status,
-					  EINVAL, ERANGE)) {
-			fprintf(stderr, "list %u, SEED=%#llx: %d for skip %u length %llu disk %llu\n",
+		status = vpback_extents_check(list, nr, skip, length, disk, align);
+		if (!model_extents_agrees(model_extents(list, nr, skip, length, disk, align),
+					  status, EINVAL, ERANGE)) {
+			fprintf(stderr,
+				"list %u, SEED=%#llx: %d; skip %u length %llu disk %llu align %u\n",
 				n, (unsigned long long)seed, status, skip,
-				(unsigned long long)length, (unsigned long long)disk);
+				(unsigned long long)length, (unsigned long long)disk, align);
 			for (i = 0; i < nr; i++)
 				fprintf(stderr, "  %llu + %u\n",
 					(unsigned long long)list[i].sector, list[i].nr);
@@ -374,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_skip),
 		cmocka_unit_test(test_length),
+		cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_model),
 	};
 

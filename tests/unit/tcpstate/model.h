@@ -51,6 +51,11 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 		return false;
 	if (!model_host_address(st->local_addr) || !model_host_address(st->peer_addr))
 		return false;
+	if (st->local_addr[0] == st->peer_addr[0] && st->local_addr[1] == st->peer_addr[1] &&
+	    st->local_addr[2] == st->peer_addr[2] && st->local_addr[3] == st->peer_addr[3])
+		return false;		/* nothing that leaves by a vif */
+	if (st->flags >= 64 || st->reserved2 != 0)
+		return false;
 	if (st->nexthop[0] % 2 == 1)
 		return false;
 	if (queued > MODEL_SEND_QUEUE)

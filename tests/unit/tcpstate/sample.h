@@ -83,7 +83,7 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 	uint32_t word = what & (1ULL << 40) ? near : far >> (what >> 48) % 32;
 	uint8_t byte = word;
 
-	switch (what % 20) {
+	switch (what % 23) {
 	case 0:
 		st->state = word % 5;
 		break;
@@ -140,6 +140,15 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 		break;
 	case 18:
 		*(what & (1ULL << 41) ? &st->mss_clamp : &st->advmss) = word;
+		break;
+	case 19:
+		memcpy(st->peer_addr, st->local_addr, byte % 5);
+		break;
+	case 20:
+		st->flags = word;
+		break;
+	case 21:
+		st->reserved2 = word & 1 ? word : 0;
 		break;
 	default:	/* any byte of it */
 		((uint8_t *)st)[(what >> 8) % sizeof(*st)] = byte;

@@ -49,6 +49,17 @@ static void test_kind(void **state)
 	expect(-EINVAL, memset(&st, 0xff, sizeof(st)));
 }
 
+static void test_reserved(void **state)
+{
+	(void)state;
+	expect(0, st.flags = 0);
+	expect(0, st.flags = 0x3f);
+	expect(-EINVAL, st.flags |= 0x40);
+	expect(-EINVAL, st.flags = UINT32_MAX);
+	expect(-EINVAL, st.reserved2 = 1);
+	expect(-EINVAL, st.reserved2 = 1U << 31);
+}
+
 static void test_address(void **state)
 {
 	static const struct {
@@ -70,6 +81,11 @@ static void test_address(void **state)
 		expect(addresses[i].status, memcpy(st.local_addr, addr, 4));
 		expect(addresses[i].status, memcpy(st.peer_addr, addr, 4));
 	}
+	expect(-EINVAL, memcpy(st.peer_addr, st.local_addr, 16));
+	for (size_t i = 0; i < 4; i++)
+		expect(0, memcpy(st.peer_addr, st.local_addr, 16); st.peer_addr[i] ^= 1);
+	/* Only four bytes of it are an address. */
+	expect(-EINVAL, memcpy(st.peer_addr, st.local_addr, 4); st.peer_addr[4] = 1);
 	expect(-EINVAL, st.local_port = 0);
 	expect(-EINVAL, st.peer_port = 0);
 	expect(0, st.local_port = htons(1); st.peer_port = htons(65535));
@@ -207,6 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kind),
+		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_address),
 		cmocka_unit_test(test_nexthop),
 		cmocka_unit_test(test_send_sequence),

@@ -94,7 +94,7 @@
  *   freezes the socket, snapshot
  *   ATTACH(state)                     -->  makes the shadow socket, not live yet
  *   QUEUE(bytes of the send queue) *  -->  restores them; live (frames are steered)
- *                                          when all of write_seq - snd_una are there
+ *                                          when all of snd_nxt - snd_una are there
  *   TRANSFER(extents, flow) *         -->  queued; moved in order
  *                                     <--  event TRANSFER_DONE(cookie, moved) *
  *   DETACH                            -->  once the TRANSFERs have ended and all data
@@ -156,7 +156,8 @@ struct xen_vpipe_attach {
 /*
  * QUEUE: the next `length` bytes of the flow's send queue, from snd_una on, in
  * pool pages, each full but the last.
- * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages.
+ * When one fails the connection is lost: the flow may have received already.
+ * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages, -ENOMEM.
  */
 #define XEN_VPIPE_QUEUE_PAGES	20
 struct xen_vpipe_queue {
@@ -194,6 +195,7 @@ struct xen_vpipe_extent {
 	uint32_t nr;
 	uint32_t reserved;
 };
+
 #define XEN_VPIPE_MAX_EXTENTS	(XEN_VPIPE_PAGE_SIZE / sizeof(struct xen_vpipe_extent))
 
 /*
@@ -201,8 +203,9 @@ struct xen_vpipe_extent {
  * is valid and queued; event TRANSFER_DONE with `cookie` tells its end.  The
  * command's flow is that of its socket end.
  * Status: -ENOENT no such flow, -ENODEV no such vbd or none that can be used,
- * -EINVAL bad list, -ERANGE outside the vbd, -EOPNOTSUPP a pair of ends that is
- * not served, -ENOSPC too many on this flow, -ESHUTDOWN it is being detached.
+ * -EINVAL bad list (also: not whole blocks of the vbd), -ERANGE outside the vbd,
+ * -EOPNOTSUPP a pair of ends that is not served, -ENOSPC too many on this flow,
+ * -ESHUTDOWN it is being detached.
  */
 struct xen_vpipe_transfer {
 	uint64_t cookie;
@@ -215,8 +218,10 @@ struct xen_vpipe_transfer {
  * CANCEL: end the flow's TRANSFERs now (event with -ECANCELED and an exact count,
  * or their own end).  A DETACH, pending or later, waits at most linger_ms for
  * acknowledgements; after that DETACHED says -ETIMEDOUT and RELEASE resets the
- * connection.  Status: -ENOENT.
+ * connection.  XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives; a later
+ * CANCEL can shorten it.  Status: -ENOENT.
  */
+#define XEN_VPIPE_LINGER_FOREVER	0xffffffffU
 struct xen_vpipe_cancel {
 	uint32_t linger_ms;
 	uint32_t reserved[11];

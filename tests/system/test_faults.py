@@ -1,0 +1,206 @@
+"""Whoever dies, and whenever: nothing is left behind, and the next transfer works."""
+
+from rig import PEER, Rig, lines
+
+MIB = 1 << 20
+
+
+def works(rig, file):
+    sent = rig.send(file, "send:10 pipe:1:1000000 send:10")[0]
+    assert sent["offloaded"] == 1000000
+
+
+def start(rig, file, what, after=0, talk=0, steps="pipe:0:all"):
+    """A transfer to an unusual client that is under way when this returns."""
+    client, port = rig.client(what, after, talk)
+    job = rig.guest.spawn(f"/payload/vptest run {PEER} {port} {file} {steps}")
+    client.wait_output('"at"', timeout=60)
+    return client, job
+
+
+def test_client_resets(rig):
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "reset", after=5 * MIB, steps="pipe:0:all pipe:0:all")
+    client.wait(timeout=30)
+    sent = lines(job.wait(timeout=60, check=True).out)[0]
+    # The first call moved some, the second says why not more.
+    assert 5 * MIB <= sent["offloaded"] < 64 * MIB
+    assert sent["errors"] == 1 and sent["errno"] in (32, 104)    # EPIPE, ECONNRESET
+    works(rig, file)
+
+
+def test_client_half_closes(rig):
+    """The FIN comes while offloaded: the transfer goes on, the guest reads to the end."""
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "halfclose", after=5 * MIB, talk=100000,
+                        steps="pipe:0:all send:77 recv:100000")
+    sent = lines(job.wait(timeout=60, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["offloaded"] == 64 * MIB
+    assert sent["received"] == 100000
+    works(rig, file)
+
+
+def test_client_stalls(rig):
+    """A window that closes and opens again."""
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    works(rig, file)             # others are not held up
+    client.write(b"on\n")
+    sent = lines(job.wait(timeout=60, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["offloaded"] == 64 * MIB
+
+
+def test_process_killed(rig):
+    """The operation stops and the connection closes, with the client stalled or not."""
+    file = rig.fill("fault", 64 * MIB)
+    before = rig.counts()
+    for what in "stall", "read":
+        client, job = start(rig, file, what, after=3 * MIB)
+        rig.guest.run("killall -9 vptest")
+        job.wait(timeout=20)
+        rig.settle(before)
+        if what == "stall":
+            client.write(b"on\n")
+        got = lines(client.wait(timeout=30, check=True).out)[-1]
+        assert got["bytes"] < 64 * MIB
+        works(rig, file)
+
+
+def test_cancelled_in_bulk(rig):
+    """Many connections are killed in the middle."""
+    file = rig.fill("fault", 64 * MIB)
+    before = rig.counts()
+    sink, port = rig.sink(16)
+    job = rig.guest.spawn(f"/payload/vptest run --connections 16 {PEER} {port} {file} pipe:0:all")
+    rig.dom0.run("until [ $(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows) -ge 8 ];"
+                 " do usleep 20000; done", timeout=30)
+    rig.guest.run("killall -9 vptest")
+    job.wait(timeout=20)
+    rig.settle(before)
+    sink.wait(timeout=60)
+    works(rig, file)
+
+
+def test_detach_in_the_middle(rig):
+    """The socket returns first; what is left goes the ordinary way."""
+    file = rig.fill("fault", 64 * MIB)
+    before = rig.counts()
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    detaching = rig.dom0.spawn("/payload/vpipectl detach guest")
+    client.write(b"on\n")
+    detaching.wait(timeout=60, check=True)
+    sent = lines(job.wait(timeout=120, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["bytes"] == 64 * MIB
+    assert sent["errors"] == 0 and sent["copied"] > 0
+    rig.attach()
+    rig.settle(before)
+    works(rig, file)
+
+
+def test_attach_and_detach_often(rig):
+    file = rig.fill("fault", 4 * MIB)
+    before = rig.counts()
+    for _ in range(5):
+        rig.detach()
+        rig.attach()
+        works(rig, file)
+    rig.settle(before)
+
+
+def test_rmmod_is_refused(rig):
+    """While a transfer runs, and while a domain is attached."""
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    assert rig.guest.run("rmmod vpipe_front", check=False).rc != 0
+    assert rig.dom0.run("rmmod vpipe_back", check=False).rc != 0
+    client.write(b"on\n")
+    sent = lines(job.wait(timeout=60, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["offloaded"] == 64 * MIB
+
+
+def test_reload(rig):
+    """Detached, both modules go and come again."""
+    file = rig.fill("fault", 4 * MIB)
+    rig.detach()
+    rig.guest.run("rmmod vpipe_front && insmod /payload/vpipe-front.ko")
+    rig.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
+    rig.attach()
+    works(rig, file)
+
+
+def test_writer_is_not_held_up(rig):
+    """A client that reads nothing must not keep others from writing the file."""
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    rig.guest.run(f"echo more >>{file}; truncate -s 65M {file}", timeout=15)
+    client.write(b"on\n")
+    sent = lines(job.wait(timeout=60, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["bytes"] == 64 * MIB
+    assert 0 < sent["offloaded"] < 64 * MIB and sent["errors"] == 0
+    rig.guest.run(f"rm {file}")
+
+
+def test_truncated_in_the_middle(rig):
+    """As with sendfile, the stream ends where the file does; no block of others shows."""
+    file = rig.fill("fault", 64 * MIB)
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    rig.guest.run(f"truncate -s 10M {file}; /payload/vptest fill /mnt/new 0 60000000; sync",
+                  timeout=30)
+    client.write(b"on\n")
+    job.wait(timeout=60)
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    want = rig.guest.run(f"truncate -s {got['bytes']} {file}; sha256sum {file}").out
+    # What came after the new end had been read before, or is not there.
+    assert got["bytes"] <= 64 * MIB
+    if got["bytes"] <= 10 * MIB:
+        assert got["sha256"] in want
+    rig.guest.run(f"rm {file} /mnt/new")
+
+
+def test_guest_destroyed(fresh_rig):
+    """In the middle of transfers; a new guest is served afterwards."""
+    rig = fresh_rig
+    before = rig.counts()
+    file = rig.fill("fault", 64 * MIB)
+    client, _ = start(rig, file, "stall", after=3 * MIB)
+    client2, _ = start(rig, file, "read", after=3 * MIB)
+    rig.lab.destroy_guest()
+    rig.dom0.run("until ! ls /sys/bus/xen-backend/devices | grep -q vpipe-; do usleep 50000; done",
+                 timeout=20)
+    rig.dom0.run("until [ $(xl list | wc -l) = 2 ]; do usleep 50000; done", timeout=20)
+    rig.dom0.run("! grep -l ^vpback/ /proc/*/comm")
+    client.kill()
+    client2.kill()
+    rig.dom0.run("/payload/vpipectl detach 1", check=False)
+    assert rig.dom0.run("xenstore-ls /local/domain/0/backend/vpipe", check=False).out == ""
+    rig.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
+
+    rig.lab.guest = rig.guest = rig.lab.create_guest()
+    rig.prepare_guest()
+    rig.attach()
+    works(rig, rig.fill("fault", 4 * MIB))
+    rig.settle(before)
+    assert rig.lab.check_logs() == []
+
+
+class UnattachedRig(Rig):
+    def attach(self, name="guest"):
+        pass
+
+
+def test_attach_before_the_module(fresh_lab):
+    """The guest loads its module later."""
+    fresh_lab.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko;"
+                       "/payload/vpipectl attach guest", timeout=60)
+    rig = UnattachedRig.__new__(UnattachedRig)
+    rig.prepare_dom0 = lambda: None
+    rig.__init__(fresh_lab)
+    rig.dom0.run("until [ $(xenstore-read /local/domain/0/backend/vpipe/1/0/state) = 4 ];"
+                 " do usleep 50000; done", timeout=20)
+    works(rig, rig.fill("fault", 4 * MIB))
+    fresh_lab.restore()
