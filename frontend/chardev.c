@@ -553,8 +553,8 @@ static int chardev_release(struct inode *inode, struct file *file)
 		spin_unlock(&ctx->lock);
 		if (!pipe)
 			break;
-		vpfront_pipe_cancel(pipe, fatal_signal_pending(current) ||
-					  current->flags & PF_EXITING);
+		vpfront_pipe_cancel(pipe,
+				    fatal_signal_pending(current) || current->flags & PF_EXITING);
 		transfer_reap(ctx, pipe);
 		vpfront_pipe_put(pipe);
 	}

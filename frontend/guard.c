@@ -74,7 +74,8 @@ static int guard_recvmsg(struct socket *socket, struct msghdr *msg, size_t len, 
 static ssize_t guard_splice_read(struct socket *socket, loff_t *pos,
 				 struct pipe_inode_info *pipe, size_t len, unsigned int flags)
 {
-	return GUARDED(socket, file_nonblock(socket) || (flags & SPLICE_F_NONBLOCK), splice_read(socket, pos, pipe, len, flags));
+	return GUARDED(socket, file_nonblock(socket) || (flags & SPLICE_F_NONBLOCK),
+		       splice_read(socket, pos, pipe, len, flags));
 }
 
 static __poll_t guard_poll(struct file *file, struct socket *socket,

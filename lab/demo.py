@@ -191,6 +191,7 @@ def check(report, bad_lines):
 
 
 def demo():
+    OUT.unlink(missing_ok=True)
     say("starting Xen, dom0, the guest and the peer")
     with Lab() as lab:
         say("attaching vPipe to the guest")

@@ -25,7 +25,9 @@ host on a second one, and a wire between them.
         p.wait(timeout=10)
         assert lab.check_logs() == []
 
-build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side.
+build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side. The
+consoles are logged in out/lab/. LAB_ACCEL is QEMU's -accel (kvm, where it can
+run Xen). Everything ends with this process, and no wait is without a deadline.
 """
 
 import argparse
@@ -321,7 +323,10 @@ def _make_payload():
 def _lock():
     """Only one lab runs on a machine; it waits for the others."""
     path = pathlib.Path(tempfile.gettempdir()) / "vpipe-lab.lock"
-    lock = open(path, "a")
+    try:
+        lock = open(path)  # perhaps another user's
+    except FileNotFoundError:
+        lock = open(path, "a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

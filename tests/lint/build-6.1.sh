@@ -2,7 +2,7 @@
 # build-6.1.sh [MAKE_ARG...]: do the modules compile on Debian 12's kernel headers,
 # without a warning?  (Debian 13's are the ones that the lab builds with.)
 #
-#   LAB_SUITE=bookworm and LAB_MIRROR as in root-6.1.sh
+#   LAB_MIRROR  as in root-6.1.sh
 #   TREE        build the modules of this tree instead
 set -eu
 cd "$(dirname "$0")/../.."

@@ -19,9 +19,12 @@ key="$suite ${LAB_MIRROR:-}"
 # PREFER_KERNEL_TYPES, BIT_MACRO
 #                      the headers of the protocol and of the pure logic are also
 #                      compiled in userspace, where u32 and BIT() do not exist
+# MACRO_ARG_REUSE, MACRO_ARG_PRECEDENCE
+#                      GUARDED() of guard.c is given a call of a member
 # CAMELCASE            the names of Xen's bus: XenbusStateClosing
 ignore=LINUX_VERSION_CODE,CONSTANT_COMPARISON,NEW_TYPEDEFS,FILE_PATH_CHANGES
 ignore=$ignore,PREFER_KERNEL_TYPES,BIT_MACRO,CAMELCASE
+ignore=$ignore,MACRO_ARG_REUSE,MACRO_ARG_PRECEDENCE
 
 if [ "$(cat $tool/key 2>/dev/null || :)" != "$key" ]; then
 	sudo=

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make build/root-6.1: a small Debian 12 root with its kernel headers and a compiler,
-# for build-6.1.sh, and with the kernel's checkpatch.pl, for checkpatch.sh.
+# for build-6.1.sh.
 #
 #   LAB_MIRROR  mirror to use (mmdebstrap's default)
 set -eu

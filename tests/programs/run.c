@@ -9,7 +9,7 @@
  *   cork, uncork  TCP_CORK
  * then closes for writing, reads to the end, and prints what the peer must have
  * got: {"port":local port,"bytes":,"sha256":,"offloaded":,"copied":,"received":,
- * "errors":[...]}.  Offsets of connection N are moved by N * 4099 bytes.
+ * "errors":,"errno":the first,"reason":why it was declined last}.  Offsets of connection N are moved by N * 4099 bytes.
  *
  * vptest fill FILE OFF LEN [BLOCK STEP]
  *   pattern into FILE; with BLOCK and STEP only BLOCK bytes of every STEP.
@@ -41,7 +41,7 @@ struct connection {
 	int fd, file;
 	struct hash hash;
 	uint64_t sent, received, offloaded, copied;
-	unsigned int errors;
+	unsigned int errors, reason;
 	int first_errno;
 };
 
@@ -93,6 +93,8 @@ static void do_pipe(struct connection *c, uint64_t at, uint64_t len)
 	vpipe_last_result(&info, sizeof(info));
 	c->offloaded += info.offloaded;
 	c->copied += info.ordinary;
+	if (info.reason)
+		c->reason = info.reason;
 	hash_file(c, at, (uint64_t)moved);
 }
 
@@ -161,10 +163,10 @@ static void report(struct connection *c)
 
 	getsockname(c->fd, (struct sockaddr *)&local, &len);
 	printf("{\"port\":%u,\"bytes\":%llu,\"sha256\":\"%s\",\"offloaded\":%llu,\"copied\":%llu,"
-	       "\"received\":%llu,\"errors\":%u,\"errno\":%d}\n", ntohs(local.sin_port),
+	       "\"received\":%llu,\"errors\":%u,\"errno\":%d,\"reason\":\"%s\"}\n", ntohs(local.sin_port),
 	       (unsigned long long)bytes, hash_end(&c->hash), (unsigned long long)c->offloaded,
 	       (unsigned long long)c->copied, (unsigned long long)c->received, c->errors,
-	       c->first_errno);
+	       c->first_errno, vpipe_reason_string(c->reason));
 }
 
 int cmd_run(int argc, char **argv)

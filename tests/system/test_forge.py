@@ -14,7 +14,7 @@ def test_forged_requests(fresh_lab):
     sectors = int(rig.guest.run("cat /sys/block/xvdc/size").out)
     # A second, honest guest is served all the while.
     honest = lab.create_guest("guest2", data="/dev/ram1")
-    rig.prepare_guest(honest)
+    rig.prepare_guest(honest, "vpipe-front")
     rig.attach("guest2")
     honest.run("/payload/vptest fill /mnt/file 0 50000000; sync", timeout=60)
     sink, port = rig.sink()
@@ -29,7 +29,7 @@ def test_forged_requests(fresh_lab):
 
     sent = lines(sending.wait(timeout=60, check=True).out)[0]
     got = lines(sink.wait(timeout=60, check=True).out)[-1]
-    assert sent["sha256"] == got["sha256"] and sent["offloaded"] == 50000000
+    assert sent["sha256"] == got["sha256"] and sent["offloaded"] == 50000000, sent
 
     log = rig.dom0.run("dmesg | grep -c 'domain 1: refused command'").out
     assert 1 <= int(log) <= 5, "refusals are logged, and not each"
