@@ -18,7 +18,7 @@
 #include "vpfront.h"
 
 /* One segment is pinned as a whole: truncation of the file waits that long. */
-#define SEGMENT_BYTES	(32ULL << 20)
+#define SEGMENT_BYTES	(16ULL << 20)
 
 /* Where the mechanism has been shown to be exact; ext4 also serves ext2 and ext3. */
 static bool file_filesystem_known(const struct super_block *sb)

@@ -27,8 +27,9 @@
  */
 #define LINGER_KILLED_MS	2000
 
-/* How often to look whether somebody waits for a pinned segment; twice is enough. */
+/* How often to look whether somebody waits for a pinned segment, and how often in a row. */
 #define PIN_CHECK_MS		250
+#define PIN_CHECKS		4
 
 /* The receive window cannot have let in more than this. */
 #define MAX_UNREAD		(64U << 20)
@@ -267,7 +268,8 @@ static void pipe_pin_timer(struct timer_list *timer)
 
 /*
  * A peer that reads slowly must not keep others from writing the file: when
- * somebody was found waiting twice, the rest is left to the ordinary path.
+ * somebody has been waiting for about a second, the rest is left to the ordinary
+ * path.
  */
 static void pipe_watch_pins(struct vpfront_pipe *pipe)
 {
@@ -279,7 +281,7 @@ static void pipe_watch_pins(struct vpfront_pipe *pipe)
 		return;
 	if (!vpfront_file_contended(&pipe->file))
 		pipe->contended = 0;
-	else if (++pipe->contended > 2)
+	else if (++pipe->contended > PIN_CHECKS)
 		pipe->revoked = true;
 	mod_timer(&pipe->pin_timer, jiffies + msecs_to_jiffies(PIN_CHECK_MS));
 }
@@ -293,6 +295,10 @@ static bool pipe_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
 {
 	bool nowait = pipe_pinned(pipe);
 	int ret = 0;
+
+	/* Let them in between two segments; then wait behind them. */
+	if (nowait && vpfront_file_contended(&pipe->file))
+		return false;
 
 	if (!pipe->started) {
 		ret = vpfront_file_flush(&pipe->file, pipe->pos, pipe->end);

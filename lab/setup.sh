@@ -3,7 +3,7 @@
 set -eu
 
 packages="mmdebstrap xz-utils zstd cpio gcc make libc6-dev binutils util-linux \
-	kmod python3 python3-pytest shellcheck rsync libcmocka-dev clang mandoc"
+	kmod python3 python3-pytest shellcheck rsync libcmocka-dev clang libclang-rt-dev mandoc"
 
 missing=
 for p in $packages; do

@@ -13,6 +13,9 @@
  *
  * vptest fill FILE OFF LEN [BLOCK STEP]
  *   pattern into FILE; with BLOCK and STEP only BLOCK bytes of every STEP.
+ *
+ * vptest interleave FILE FILE BLOCKS
+ *   two files of many small extents, side by side on the disk
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -203,6 +206,29 @@ int cmd_run(int argc, char **argv)
 	for (int i = 0; i < n; i++) {
 		pthread_join(c[i].thread, NULL);
 		report(&c[i]);
+	}
+	return 0;
+}
+
+/* Two files that grow by a block in turn, each on the disk before the next. */
+int cmd_interleave(int argc, char **argv)
+{
+	static unsigned char data[4096];
+	int fd[2];
+
+	if (argc != 4)
+		die("usage: interleave FILE FILE BLOCKS");
+	for (int i = 0; i < 2; i++) {
+		fd[i] = open(argv[1 + i], O_RDWR | O_CREAT, 0644);
+		if (fd[i] < 0)
+			die("%s: %s", argv[1 + i], strerror(errno));
+	}
+	for (int block = 0; block < atoi(argv[3]); block++) {
+		pattern((uint64_t)block * sizeof(data), data, sizeof(data));
+		for (int i = 0; i < 2; i++)
+			if (pwrite(fd[i], data, sizeof(data), (off_t)block * (off_t)sizeof(data)) !=
+			    (ssize_t)sizeof(data) || fdatasync(fd[i]))
+				die("%s: %s", argv[1 + i], strerror(errno));
 	}
 	return 0;
 }
