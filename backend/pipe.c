@@ -6,7 +6,7 @@
  * were acknowledged, tells of TRANSFERs that ended, and at the end freezes the
  * shadow.  It never sleeps for a disk or a peer.
  */
-#include <linux/highmem.h>
+#include <linux/blkdev.h>
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 
@@ -104,7 +104,9 @@ static void pipe_read_ahead(struct vpback_flow *flow)
 {
 	struct vpback_transfer *transfer;
 	struct vpback_chunk *chunk;
+	struct blk_plug plug;
 
+	blk_start_plug(&plug);		/* the disk gets them as one batch */
 	while (flow->nr_chunks < READ_AHEAD && flow->nr_chunks + flow->nr_sent < MAX_CHUNKS &&
 	       (transfer = pipe_to_read(flow))) {
 		chunk = vpback_pool_get(&flow->dev->pool, flow);
@@ -114,6 +116,7 @@ static void pipe_read_ahead(struct vpback_flow *flow)
 		flow->nr_chunks++;
 		pipe_fill(flow, transfer, chunk);
 	}
+	blk_finish_plug(&plug);
 }
 
 /* --- the end of a TRANSFER ------------------------------------------------------- */

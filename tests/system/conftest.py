@@ -1,5 +1,7 @@
 """System tests run in the lab: real Xen, dom0, guest and peer (lab/lab.py)."""
 
+import json
+import os
 import pathlib
 import sys
 
@@ -12,7 +14,8 @@ from rig import Rig  # noqa: E402
 
 @pytest.fixture(scope="session")
 def _lab():
-    with Lab() as lab:
+    # LAB='{"dom0_vcpus": 2, "guest_vcpus": 2}' runs the tests in another one.
+    with Lab(**json.loads(os.environ.get("LAB", "{}"))) as lab:
         yield lab
 
 

@@ -4,6 +4,7 @@ disk at /mnt. What tests do in it is run by vptest (tests/programs) and vpipe-si
 """
 
 import json
+import re
 import time
 
 PEER = "198.18.0.10"
@@ -93,13 +94,22 @@ class Rig:
             "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/chunks || echo -;"
             "grep -ls ^vpback/ /proc/*/comm | wc -l;"
             "xenstore-ls -f /local/domain/0/backend/vpipe | wc -l;"
-            "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
+            "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"    # of all namespaces
             "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo",
             check=False).out.split()
         guest = self.guest.run("cat /sys/module/vpipe_front/refcnt;"
-                               "awk '/^TCP:/ {print $7}' /proc/net/sockstat").out.split()
-        names = "flows", "chunks", "threads", "nodes", "netns"
-        return dict(zip(names, dom0[:4] + dom0[5:])) | {"front_refs": guest[0]}
+                               "awk '/^TCP:/ {print $9}' /proc/net/sockstat").out.split()
+        names = ("flows", "chunks", "threads", "nodes", "sockets", "netns",
+                 "front_refs", "guest_sockets")
+        return dict(zip(names, dom0 + guest))
+
+    def grants(self):
+        """How many pages the guest grants (to anybody) at this moment."""
+        mark = self.dom0.run("xl dmesg | wc -l; xl debug-keys g").out.split()[0]
+        table = self.dom0.run(f"xl dmesg | tail -n +{int(mark) + 1}", timeout=30).out
+        mine = re.split(r"grant-table for remote d", table)[1:]
+        return sum(len(re.findall(r"^\(XEN\)\s*(?:\[[^]]*\]\s*)?\[0x", part, re.M)) for part in mine
+                   if part.startswith("1 "))
 
     def settle(self, before, timeout=30):
         """Wait until everything is as before; what is not, when time is over."""
