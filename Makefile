@@ -28,16 +28,16 @@ build/payload/id: build/root.key lab/build-payload.sh $(SOURCES)
 
 modules programs payload: build/payload/id
 
-demo: build/images/id build/payload/id
+demo: lab-setup build/images/id build/payload/id
 	@$(PYTHON) lab/demo.py
 
-check: build/images/id build/payload/id
+check: lab-setup build/images/id build/payload/id
 	tests/run
 
 check-unit: lab-setup
 	tests/run unit
 
-check-system: build/images/id build/payload/id
+check-system: lab-setup build/images/id build/payload/id
 	tests/run system
 
 lint: build/root.key

@@ -214,21 +214,18 @@ int cmd_run(int argc, char **argv)
 int cmd_interleave(int argc, char **argv)
 {
 	static unsigned char data[4096];
-	int fd[2];
 
 	if (argc != 4)
 		die("usage: interleave FILE FILE BLOCKS");
-	for (int i = 0; i < 2; i++) {
-		fd[i] = open(argv[1 + i], O_RDWR | O_CREAT, 0644);
-		if (fd[i] < 0)
-			die("%s: %s", argv[1 + i], strerror(errno));
-	}
-	for (int block = 0; block < atoi(argv[3]); block++) {
-		pattern((uint64_t)block * sizeof(data), data, sizeof(data));
-		for (int i = 0; i < 2; i++)
-			if (pwrite(fd[i], data, sizeof(data), (off_t)block * (off_t)sizeof(data)) !=
-			    (ssize_t)sizeof(data) || fdatasync(fd[i]))
-				die("%s: %s", argv[1 + i], strerror(errno));
+	for (int block = 0; block < 2 * atoi(argv[3]); block++) {
+		off_t at = block / 2 * (off_t)sizeof(data);
+		/* closed each time: an open file keeps blocks in reserve */
+		int fd = open(argv[1 + block % 2], O_RDWR | O_CREAT, 0644);
+
+		pattern((uint64_t)at, data, sizeof(data));
+		if (fd < 0 || pwrite(fd, data, sizeof(data), at) != (ssize_t)sizeof(data) ||
+		    fdatasync(fd) || close(fd))
+			die("%s: %s", argv[1 + block % 2], strerror(errno));
 	}
 	return 0;
 }
