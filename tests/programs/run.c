@@ -219,13 +219,18 @@ int cmd_interleave(int argc, char **argv)
 		die("usage: interleave FILE FILE BLOCKS");
 	for (int block = 0; block < 2 * atoi(argv[3]); block++) {
 		off_t at = block / 2 * (off_t)sizeof(data);
-		/* closed each time: an open file keeps blocks in reserve */
-		int fd = open(argv[1 + block % 2], O_RDWR | O_CREAT, 0644);
+		const char *name = argv[1 + block % 2];
+		int fd = open(name, O_RDWR | O_CREAT, 0644);
 
 		pattern((uint64_t)at, data, sizeof(data));
 		if (fd < 0 || pwrite(fd, data, sizeof(data), at) != (ssize_t)sizeof(data) ||
-		    fdatasync(fd) || close(fd))
-			die("%s: %s", argv[1 + block % 2], strerror(errno));
+		    close(fd))
+			die("%s: %s", name, strerror(errno));
+		/* Nobody may have it open for writing when its block is chosen: ext4 would
+		 * keep the neighbours in reserve. */
+		fd = open(name, O_RDONLY);
+		if (fd < 0 || fdatasync(fd) || close(fd))
+			die("%s: %s", name, strerror(errno));
 	}
 	return 0;
 }

@@ -12,12 +12,17 @@ GUEST = "198.18.0.2"
 
 
 class Rig:
+    """Attached and ready."""
+
     def __init__(self, lab):
         self.lab = lab
         self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
         self.port = 5000
         self.prepare_dom0()
         self.prepare_guest()
+        self.attach()
+        # The kernel frees a namespace when the next one goes: let one be the last.
+        self.detach()
         self.attach()
 
     def prepare_dom0(self):

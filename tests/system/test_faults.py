@@ -201,18 +201,23 @@ def test_guest_destroyed(fresh_rig):
 
 
 class UnattachedRig(Rig):
+    """Attached before the guest's module is there."""
+
+    def prepare_guest(self, guest=None, module="vpipe-front"):
+        super().attach()
+        super().prepare_guest(guest, module)
+        self.dom0.run("until [ $(xenstore-read /local/domain/0/backend/vpipe/1/0/state) = 4 ];"
+                      " do usleep 50000; done", timeout=20)
+
     def attach(self, name="guest"):
+        pass
+
+    def detach(self, name="guest"):
         pass
 
 
 def test_attach_before_the_module(fresh_lab):
     """The guest loads its module later."""
-    fresh_lab.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko;"
-                       "/payload/vpipectl attach guest", timeout=60)
-    rig = UnattachedRig.__new__(UnattachedRig)
-    rig.prepare_dom0 = lambda: None
-    rig.__init__(fresh_lab)
-    rig.dom0.run("until [ $(xenstore-read /local/domain/0/backend/vpipe/1/0/state) = 4 ];"
-                 " do usleep 50000; done", timeout=20)
+    rig = UnattachedRig(fresh_lab)
     works(rig, rig.fill("fault", 4 * MIB))
     fresh_lab.restore()
