@@ -115,7 +115,7 @@ def test_attach_and_detach_often(rig):
 
 def test_closed_half_before(rig):
     """The client has sent its FIN before the transfer begins."""
-    file = rig.fill("fault", 8 * MIB)
+    file = rig.fill("half", 8 * MIB)
     client, port = rig.client("halfclose", talk=1000)
     sent = rig.run(file, "send:10 recv:1000 pipe:0:all send:5 pipe:1:100000", port)[0]
     got = lines(client.wait(timeout=30, check=True).out)[-1]
