@@ -8,6 +8,7 @@
  *   forge    requests that the backend must refuse (through vpipe-forge.ko)
  *   fill     make a file with content that compresses and repeats nowhere
  *   interleave  make a file of many extents
+ *   hash     the hash of such content
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
  * whether that was right is judged by the tests.
@@ -130,12 +131,13 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{ "run", cmd_run }, { "client", cmd_client }, { "bad", cmd_bad },
 		{ "forge", cmd_forge }, { "fill", cmd_fill }, { "interleave", cmd_interleave },
+		{ "hash", cmd_hash },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
-	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave ...\n");
+	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash ...\n");
 	return 2;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vptest run [--connections N] [--repeat N] HOST PORT FILE STEP...
+ * vptest run [--connections N] [--repeat N] [--trust 1] HOST PORT FILE STEP...
  *
  * Opens the connections (a thread each) and does the steps in order, repeated:
  *   send:LEN      LEN bytes of the pattern by send()
@@ -9,10 +9,14 @@
  *   cork, uncork  TCP_CORK
  * then closes for writing, reads to the end, and prints what the peer must have
  * got: {"port":local port,"bytes":,"sha256":,"offloaded":,"copied":,"received":,
- * "errors":,"errno":the first,"reason":why it was declined last}.  Offsets of connection N are moved by N * 4099 bytes.
+ * "errors":,"errno":the first,"reason":why it was declined last}.  --trust 1 does not
+ * read the file again: bytes and sha256 are without what was piped.  Offsets of connection N are moved by N * 4099 bytes.
  *
  * vptest fill FILE OFF LEN [BLOCK STEP]
  *   pattern into FILE; with BLOCK and STEP only BLOCK bytes of every STEP.
+ *
+ * vptest hash LEN
+ *   the SHA-256 of that much pattern, as fill writes it
  *
  * vptest interleave FILE FILE BLOCKS
  *   two files of many small extents, side by side on the disk
@@ -35,7 +39,7 @@
 static struct {
 	const char *host, *port, *file;
 	char **step;
-	int steps, repeat;
+	int steps, repeat, trust;
 } script;
 
 struct connection {
@@ -98,7 +102,8 @@ static void do_pipe(struct connection *c, uint64_t at, uint64_t len)
 	c->copied += info.ordinary;
 	if (info.reason)
 		c->reason = info.reason;
-	hash_file(c, at, (uint64_t)moved);
+	if (!script.trust)
+		hash_file(c, at, (uint64_t)moved);
 }
 
 static void do_recv(struct connection *c, uint64_t len)
@@ -179,7 +184,9 @@ int cmd_run(int argc, char **argv)
 
 	script.repeat = 1;
 	for (; at + 1 < argc && !strncmp(argv[at], "--", 2); at += 2) {
-		if (!strcmp(argv[at], "--connections"))
+		if (!strcmp(argv[at], "--trust"))
+			script.trust = atoi(argv[at + 1]);
+		else if (!strcmp(argv[at], "--connections"))
 			n = atoi(argv[at + 1]);
 		else if (!strcmp(argv[at], "--repeat"))
 			script.repeat = atoi(argv[at + 1]);
@@ -207,6 +214,27 @@ int cmd_run(int argc, char **argv)
 		pthread_join(c[i].thread, NULL);
 		report(&c[i]);
 	}
+	return 0;
+}
+
+int cmd_hash(int argc, char **argv)
+{
+	static unsigned char data[1 << 20];
+	struct hash hash;
+	uint64_t len;
+
+	if (argc != 2)
+		die("usage: hash LEN");
+	len = strtoull(argv[1], NULL, 0);
+	hash_begin(&hash);
+	while (hash.bytes < len) {
+		size_t n = len - hash.bytes < sizeof(data) ? (size_t)(len - hash.bytes) :
+							     sizeof(data);
+
+		pattern(hash.bytes, data, n);
+		hash_add(&hash, data, n);
+	}
+	printf("{\"sha256\":\"%s\"}\n", hash_end(&hash));
 	return 0;
 }
 
