@@ -17,7 +17,7 @@ class Rig:
     def __init__(self, lab):
         self.lab = lab
         self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
-        self.port = 5000
+        self.port, self.filled = 5000, {}
         self.prepare_dom0()
         self.prepare_guest()
         self.attach()
@@ -48,6 +48,12 @@ class Rig:
         if sync:
             self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
         return f"/mnt/{name}"
+
+    def once(self, name, length):
+        """The same, but only the first time that it is asked for."""
+        if name not in self.filled:
+            self.filled[name] = self.fill(name, length)
+        return self.filled[name]
 
     # Transfers
 
