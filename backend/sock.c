@@ -25,7 +25,8 @@ static void sock_notify(struct sock *sk, bool acks_only)
 
 	read_lock_bh(&sk->sk_callback_lock);
 	flow = sk->sk_user_data;
-	if (flow && (!acks_only || READ_ONCE(flow->want_acks) || sk_stream_is_writeable(sk)))
+	if (flow && (!acks_only || READ_ONCE(flow->want_acks) ||
+		     (READ_ONCE(flow->want_space) && sk_stream_is_writeable(sk))))
 		vpback_pipe_kick(flow);
 	read_unlock_bh(&sk->sk_callback_lock);
 }
@@ -273,17 +274,21 @@ int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool 
 	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };
 	struct bio_vec vec;
 
+	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
 	bvec_set_page(&vec, chunk->page, chunk->length, chunk->offset);
 	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, chunk->length);
 	ret = sock_sendmsg(flow->socket, &msg);
 #else
 	u32 n = min_t(u32, chunk->length, PAGE_SIZE - offset_in_page(chunk->offset));
 
+	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
 	if (n < chunk->length)
 		flags |= MSG_MORE;
 	ret = kernel_sendpage(flow->socket, nth_page(chunk->page, chunk->offset >> PAGE_SHIFT),
 			      offset_in_page(chunk->offset), n, flags);
 #endif
+	if (ret != -EAGAIN)
+		WRITE_ONCE(flow->want_space, false);
 	if (ret > 0) {
 		chunk->offset += ret;
 		chunk->length -= ret;

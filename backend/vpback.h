@@ -205,6 +205,7 @@ struct vpback_flow {
 	bool live;			/* what had been sent came: frames are steered */
 	int sock_error;			/* as sendmsg said it, negative */
 	bool want_acks;			/* kick at each acknowledgement */
+	bool want_space;		/* kick when there is room again */
 
 	struct vpback_task task;
 	struct timer_list linger_timer;	/* after a cancel */
