@@ -100,11 +100,6 @@ static int sched_thread(void *data)
 	return 0;
 }
 
-unsigned int vpback_sched_threads(struct vpback_sched *sched)
-{
-	return sched->nr_threads;
-}
-
 /* All tasks have been retired. */
 void vpback_sched_destroy(struct vpback_sched *sched)
 {

@@ -56,7 +56,6 @@ struct vpback_sched *vpback_sched_create(unsigned int domid);
 void vpback_sched_destroy(struct vpback_sched *sched);
 void vpback_sched_kick(struct vpback_sched *sched, struct vpback_task *task);
 void vpback_sched_retire(struct vpback_sched *sched, struct vpback_task *task);
-unsigned int vpback_sched_threads(struct vpback_sched *sched);
 
 /* --- pool.c: pages for data on its way -------------------------------------- */
 

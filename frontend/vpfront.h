@@ -45,7 +45,6 @@ struct vpfront_device {
 
 struct vpfront_device *vpfront_xenbus_get(void);
 void vpfront_xenbus_put(struct vpfront_device *dev);
-bool vpfront_xenbus_connected(void);
 int vpfront_xenbus_init(void);
 void vpfront_xenbus_exit(void);
 

@@ -52,17 +52,6 @@ void vpfront_xenbus_put(struct vpfront_device *dev)
 	spin_unlock(&vpfront_lock);
 }
 
-bool vpfront_xenbus_connected(void)
-{
-	bool connected;
-
-	spin_lock(&vpfront_lock);
-	connected = the_device && the_device->connected && !the_device->closing &&
-		    !READ_ONCE(the_device->broken);
-	spin_unlock(&vpfront_lock);
-	return connected;
-}
-
 static void xenbus_kick_flows(struct vpfront_device *dev)
 {
 	unsigned int i;
