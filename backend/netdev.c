@@ -156,6 +156,13 @@ static int netdev_read_mac(struct vpback_device *dev, u16 handle, u8 *mac)
 	return ret;
 }
 
+/* What the host's network carries, the shadow sockets may send.  Under RTNL. */
+static void netdev_follow_mtu(struct vpback_link *link, struct net_device *vif)
+{
+	if (dev_set_mtu(link->netdev, vif->mtu))
+		netdev_warn(link->netdev, "cannot have %s's MTU of %u\n", vif->name, vif->mtu);
+}
+
 /* A link for a vif, in dev->net; down until the toolstack configures it. */
 struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 {
@@ -194,7 +201,6 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	link->netdev = netdev;
 	dev_net_set(netdev, dev->net);
 	eth_hw_addr_set(netdev, link->mac);
-	netdev->mtu = vif->mtu;
 	netif_napi_add(netdev, &link->in_napi, netdev_poll_in);
 	netif_napi_add(netdev, &link->out_napi, netdev_poll_out);
 	ret = register_netdev(netdev);
@@ -207,6 +213,7 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	if (!ret) {
 		rcu_assign_pointer(link->vif, vif);
 		list_add(&link->all, &all_links);
+		netdev_follow_mtu(link, vif);
 	}
 	rtnl_unlock();
 	if (ret)
@@ -244,11 +251,14 @@ static int netdev_event(struct notifier_block *nb, unsigned long event, void *pt
 	struct net_device *vif = netdev_notifier_info_to_dev(ptr);
 	struct vpback_link *link;
 
-	if (event != NETDEV_UNREGISTER)
-		return NOTIFY_DONE;
-	list_for_each_entry(link, &all_links, all)
-		if (rcu_access_pointer(link->vif) == vif)
+	list_for_each_entry(link, &all_links, all) {
+		if (rcu_access_pointer(link->vif) != vif)
+			continue;
+		if (event == NETDEV_UNREGISTER)
 			vpback_steer_unhook(link);
+		else if (event == NETDEV_CHANGEMTU)
+			netdev_follow_mtu(link, vif);
+	}
 	return NOTIFY_DONE;
 }
 
