@@ -31,9 +31,9 @@ libs="ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libpthread.so.0 librt.so.1 libdl.
 
 # Loaded at boot, and only there for modprobe or the kernel to load.
 boot_dom0="xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback xen-netback
-	virtio_blk virtio_net bridge veth tun loop brd ext4"
+	virtio_blk vmxnet3 bridge veth tun loop brd ext4"
 boot_guest="xen-blkfront xen-netfront ext4"
-boot_peer="virtio_blk virtio_net"
+boot_peer="virtio_blk e1000e"
 more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred ifb tcp_bbr
 	tcp_dctcp tls tcp_diag inet_diag dummy veth nf_tables nft_ct nft_chain_nat nft_reject_inet"
 more_fs="xfs loop brd dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
