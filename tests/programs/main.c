@@ -131,13 +131,13 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{ "run", cmd_run }, { "client", cmd_client }, { "bad", cmd_bad },
 		{ "forge", cmd_forge }, { "fill", cmd_fill }, { "interleave", cmd_interleave },
-		{ "hash", cmd_hash },
+		{ "hash", cmd_hash }, { "grants", cmd_grants },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
-	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash ...\n");
+	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants ...\n");
 	return 2;
 }

@@ -36,5 +36,6 @@ int cmd_forge(int argc, char **argv);
 int cmd_fill(int argc, char **argv);
 int cmd_interleave(int argc, char **argv);
 int cmd_hash(int argc, char **argv);
+int cmd_grants(int argc, char **argv);
 
 #endif /* VPTEST_H */

@@ -48,9 +48,8 @@ def rig(lab, request):
             lab.restore()
         lab.rig = rig = Rig(lab)
     lab.rig_broken = True
-    before = rig.counts()
     yield rig
-    rig.settle(before)
+    rig.settle()
     lab.rig_broken = request.node.rep_call.failed
 
 

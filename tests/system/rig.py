@@ -24,9 +24,14 @@ class Rig:
         # The kernel frees a namespace when the next one goes: let one be the last.
         self.detach()
         self.attach()
+        self.baseline = self.counts()
 
     def prepare_dom0(self):
         self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko")
+        # Disks whose grants end with each request: what stays granted can be counted.
+        self.dom0.run("echo N >/sys/module/xen_blkback/parameters/feature_persistent;"
+                      "for disk in xvdb xvdc; do xl block-detach guest $disk || exit 1; done;"
+                      "xl block-attach guest /dev/ram0,raw,xvdc,w", timeout=60)
 
     def prepare_guest(self, guest=None, module="vpipe-front"):
         guest = guest or self.guest
@@ -111,27 +116,32 @@ class Rig:
             "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo",
             check=False).out.split()
         guest = self.guest.run("cat /sys/module/vpipe_front/refcnt;"
-                               "awk '/^TCP:/ {print $9}' /proc/net/sockstat").out.split()
+                               "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
+                               "[ -e /tmp/free ] || grep ' gnttab_free_count$' /proc/kallsyms"
+                               " >/tmp/free; /payload/vptest grants $(cut -c 1-16 /tmp/free)"
+                               ).out.split()
         names = ("flows", "chunks", "threads", "nodes", "sockets", "netns",
-                 "front_refs", "guest_sockets")
-        return dict(zip(names, dom0 + guest))
+                 "front_refs", "guest_sockets", "free_grants")
+        return dict(zip(names, dom0 + guest, strict=True), mapped=self.mapped())
 
-    def grants(self):
-        """How many pages the guest grants (to anybody) at this moment."""
-        mark = self.dom0.run("xl dmesg | wc -l; xl debug-keys g").out.split()[0]
-        table = self.dom0.run(f"xl dmesg | tail -n +{int(mark) + 1}", timeout=30).out
-        mine = re.split(r"grant-table for remote d", table)[1:]
-        return sum(len(re.findall(r"^\(XEN\)\s*(?:\[[^]]*\]\s*)?\[0x", part, re.M)) for part in mine
-                   if part.startswith("1 "))
+    def mapped(self):
+        """How many pages domains have mapped of one another at this moment."""
+        self.lab.read_xen_log()
+        self.dom0.run("xl debug-keys g")
+        return sum(bool(re.match(r"\(XEN\)\s*(\[[^]]*\]\s*)?\[0x", line))
+                   for line in self.lab.read_xen_log())
 
-    def settle(self, before, timeout=30):
-        """Wait until everything is as before; what is not, when time is over."""
+    def settle(self, timeout=30):
+        """Wait until everything is as before any transfer."""
         end = time.monotonic() + timeout
-        while True:
-            now = self.counts()
-            if now == before:
-                return
-            assert time.monotonic() < end, f"left behind: {now}, before: {before}"
+        while (now := self.counts()) != self.baseline:
+            assert time.monotonic() < end, f"left behind: {now}, before: {self.baseline}"
+
+    def free_memory(self):
+        """KiB without a use, of dom0 and the guest, when nothing is cached."""
+        return [int(host.run("sync; echo 3 >/proc/sys/vm/drop_caches;"
+                             "awk '/^MemFree/ {print $2}' /proc/meminfo", timeout=60).out)
+                for host in (self.dom0, self.guest)]
 
 
 def lines(text):
