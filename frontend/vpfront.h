@@ -3,8 +3,8 @@
  * vpfront.h: what the files of the frontend module offer each other.
  *
  * The way of a transfer: chardev.c (ioctl) -> pipe.c (one operation's life) ->
- * file.c (file to extents) and sock.c (socket to TCP state) -> ring.c (commands
- * to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
+ * file.c (file to extents) and sock.c (socket to TCP state) -> command.c and ring.c
+ * (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
  */
 #ifndef _VPFRONT_H
 #define _VPFRONT_H
@@ -212,6 +212,16 @@ void vpfront_pipe_put(struct vpfront_pipe *pipe);
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt);
 int vpfront_pipe_init(void);
 void vpfront_pipe_exit(void);
+
+/* --- command.c: what an operation tells the backend ------------------------ */
+
+int vpfront_command_attach(struct vpfront_pipe *pipe);
+int vpfront_command_queue(struct vpfront_pipe *pipe);
+int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg);
+int vpfront_command_simple(struct vpfront_pipe *pipe, u16 op);
+int vpfront_command_return(struct vpfront_pipe *pipe, u32 offset, struct xen_vpipe_tcp_state *st,
+			   u32 *bytes);
+void vpfront_command_collect(struct vpfront_pipe *pipe);
 
 /* --- chardev.c: /dev/vpipe ------------------------------------------------ */
 
