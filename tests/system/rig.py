@@ -17,7 +17,7 @@ class Rig:
     def __init__(self, lab):
         self.lab = lab
         self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
-        self.port, self.filled = 5000, {}
+        self.port = 5000
         self.prepare_dom0()
         self.prepare_guest()
         self.attach()
@@ -53,12 +53,6 @@ class Rig:
         if sync:
             self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
         return f"/mnt/{name}"
-
-    def once(self, name, length):
-        """The same, but only the first time that it is asked for."""
-        if name not in self.filled:
-            self.filled[name] = self.fill(name, length)
-        return self.filled[name]
 
     # Transfers
 
@@ -105,6 +99,7 @@ class Rig:
 
     def counts(self):
         """What an operation holds, on both sides."""
+        # One after the other: a command in the guest is a connection of dom0.
         dom0 = self.dom0.run(
             "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows || echo -;"
             "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/chunks || echo -;"
@@ -113,15 +108,15 @@ class Rig:
             "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"    # of all namespaces
             # An allocator's count is exact after it has taken its caches back.
             "echo 1 >/sys/kernel/slab/net_namespace/shrink;"
-            "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo",
-            check=False).out.split()
-        guest = self.guest.run("cat /sys/module/vpipe_front/refcnt || echo -;"
-                               "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
-                               "[ -e /tmp/free ] || grep ' gnttab_free_count$' /proc/kallsyms"
-                               " >/tmp/free; /payload/vptest grants $(cut -c 1-16 /tmp/free)"
-                               ).out.split()
+            "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo", check=False).out.split()
+        guest = self.guest.run(
+            "cat /sys/module/vpipe_front/refcnt || echo -;"
+            "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
+            "[ -e /tmp/counts ] || grep -E ' (nr_grant_frames|gnttab_free_count)$' /proc/kallsyms"
+            " | sort -rk 3 | cut -d ' ' -f 1 >/tmp/counts;"
+            "/payload/vptest grants $(cat /tmp/counts)").out.split()
         names = ("flows", "chunks", "threads", "nodes", "sockets", "netns",
-                 "front_refs", "guest_sockets", "free_grants")
+                 "front_refs", "guest_sockets", "grants")
         return dict(zip(names, dom0 + guest, strict=True), mapped=self.mapped())
 
     def mapped(self):

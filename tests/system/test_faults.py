@@ -85,7 +85,7 @@ def test_memory_comes_back(rig):
     """64 KiB lost with each connection that dies would show."""
     file = rig.fill("fault", 64 * MIB)
     free = []
-    for _ in range(8):
+    for _ in range(6):
         sink, port = rig.sink(16)
         job = rig.guest.spawn(f"/payload/vptest run --connections 16 {PEER} {port} {file} pipe:0:all")
         rig.dom0.run("until [ $(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows) -ge 16 ];"
@@ -96,7 +96,7 @@ def test_memory_comes_back(rig):
         rig.settle()
         free.append(rig.free_memory())
     # The first two find what they allocate once and for all.
-    lost = [(free[1][side] - free[-1][side]) / (6 * 16) for side in range(2)]
+    lost = [(free[1][side] - free[-1][side]) / (4 * 16) for side in range(2)]
     assert max(lost) < 48, f"KiB lost for each connection, in dom0 and the guest: {lost}"
     works(rig, file)
 
@@ -209,7 +209,6 @@ def test_guest_destroyed(fresh_rig):
     rig.prepare_guest()
     rig.dom0.run("xl block-detach guest xvdb")   # as in the rig's baseline
     rig.attach()
-    rig.baseline["free_grants"] = rig.counts()["free_grants"]    # of another kernel
     works(rig, rig.fill("fault", 4 * MIB))
     rig.settle()
     assert rig.lab.check_logs() == []
