@@ -5,6 +5,12 @@
  * capture.c has the filesystem read the range directly and notes the bios; what
  * produces none (holes, unwritten ranges) is an extent of zeros.  Whatever does not
  * add up is declined: the caller copies it by ordinary calls.
+ *
+ * While the backend reads, the blocks must not go to another file.  What frees or
+ * moves blocks of an ext4 file waits for direct I/O, so there the capture counts as
+ * such.  XFS swaps extents (XFS_IOC_SWAPEXT) without that wait, and gives blocks away
+ * when a file that shares them is written (reflink).  So there the inode's lock is
+ * held, shared, and a file that shares blocks, or may do so, is declined.
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
@@ -14,17 +20,26 @@
 #include <linux/fscrypt.h>
 #include <linux/fsverity.h>
 #include <linux/pagemap.h>
+#include <linux/rwsem.h>
 
 #include "vpfront.h"
 
 /* One segment is pinned as a whole: truncation of the file waits that long. */
 #define SEGMENT_BYTES	(16ULL << 20)
 
+/* How often XFS may ask for a moment to sleep before the file is declined. */
+#define LOCKED_TRIES	4
+
 /* Where the mechanism has been shown to be exact; ext4 also serves ext2 and ext3. */
 static bool file_filesystem_known(const struct super_block *sb)
 {
-	return !strcmp(sb->s_type->name, "ext4") || !strcmp(sb->s_type->name, "ext3") ||
-	       !strcmp(sb->s_type->name, "ext2");
+	static const char * const known[] = { "ext4", "ext3", "ext2", "xfs" };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(sb->s_type->name, known[i]))
+			return true;
+	return false;
 }
 
 /* The vbd behind a disk: its virtual device number, from "device/vbd/51712". */
@@ -68,6 +83,7 @@ int vpfront_file_open(struct file *user, struct vpfront_file *vf)
 	vf->file = file;
 	vf->align = max_t(unsigned int, i_blocksize(inode),
 			  bdev_logical_block_size(sb->s_bdev));
+	vf->by_lock = !strcmp(sb->s_type->name, "xfs");
 	return 0;
 }
 
@@ -105,6 +121,70 @@ int vpfront_file_flush(struct vpfront_file *vf, u64 pos, u64 end)
 	return filemap_write_and_wait_range(vf->file->f_mapping, pos, end - 1);
 }
 
+/* The disk's block at `pos` of the file as bmap() tells it; 0: none, or none to tell. */
+static sector_t file_bmap(struct inode *inode, u64 pos)
+{
+	sector_t block = pos >> inode->i_blkbits;
+
+	return bmap(inode, &block) ? 0 : block;
+}
+
+/*
+ * Does XFS itself think that the blocks will stay?  It tells bmap() nothing about a
+ * file that shares blocks or once did; and with the lock held it cannot begin to.
+ */
+static bool file_blocks_stay(struct inode *inode, u64 start, const struct vpfront_segment *seg)
+{
+	u32 i;
+
+	for (i = 0; i < seg->nr; i++) {
+		if (seg->extent[i].sector != XEN_VPIPE_SECTOR_ZERO)
+			return file_bmap(inode, start);
+		start += (u64)seg->extent[i].nr << SECTOR_SHIFT;
+	}
+	return true;		/* nothing but zeros */
+}
+
+/*
+ * As vpfront_capture_read, pinned by the inode's lock.  The filesystem takes it once
+ * more: it is told not to wait, for it would wait behind a writer that waits for us.
+ */
+static ssize_t file_capture_locked(struct vpfront_file *vf, u64 start, size_t len, bool nowait,
+				   struct vpfront_segment *seg, u64 *in_file)
+{
+	struct inode *inode = file_inode(vf->file);
+	unsigned int tries;
+	ssize_t listed;
+
+	for (tries = 1; ; tries++) {
+		if (!nowait) {
+			down_read_non_owner(&inode->i_rwsem);
+		} else {
+			if (!inode_trylock_shared(inode))
+				return -EAGAIN;
+			/* lockdep: whoever unlocks need not be us */
+			rwsem_release(&inode->i_rwsem.dep_map, _RET_IP_);
+		}
+		seg->pinned = inode;
+		seg->locked = true;
+		seg->nr = 0;
+		listed = vpfront_capture_read(vf->file, vf->disk, start, len, true, seg, in_file);
+		if (listed != -EAGAIN || nowait)
+			break;
+		vpfront_file_unpin(seg);
+		if (tries == LOCKED_TRIES)
+			return -EOPNOTSUPP;
+		/* What it wanted to wait for: writeback, or its list of extents. */
+		listed = vpfront_file_flush(vf, start, start + len);
+		if (listed)
+			return listed;
+		file_bmap(inode, start);
+	}
+	if (listed >= 0 && !file_blocks_stay(inode, start, seg))
+		return -EOPNOTSUPP;
+	return listed;
+}
+
 /*
  * Map the start of [pos, end): as much as fits one segment.  Its blocks are pinned
  * then: the filesystem does not give them to another file, but whoever wants to
@@ -120,14 +200,20 @@ int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
 {
 	u64 start = round_down(pos, vf->align), in_file;
 	ssize_t listed;
+	size_t len;
 
 	end = min(end, start + SEGMENT_BYTES);
 	seg->nr = 0;
 	seg->pinned = NULL;
+	seg->locked = false;
 	seg->skip = pos - start;
 	seg->length = 0;
-	listed = vpfront_capture_read(vf->file, vf->disk, start,
-				      round_up(end, vf->align) - start, nowait, seg, &in_file);
+	len = round_up(end, vf->align) - start;
+	if (vf->by_lock)
+		listed = file_capture_locked(vf, start, len, nowait, seg, &in_file);
+	else
+		listed = vpfront_capture_read(vf->file, vf->disk, start, len, nowait, seg,
+					      &in_file);
 	if (listed >= 0) {
 		end = min3(end, start + (u64)listed, start + in_file);
 		if (end > pos)
@@ -167,7 +253,11 @@ bool vpfront_file_contended(struct vpfront_file *vf)
 /* The backend has read it (or never will): truncation may go on.  Any context. */
 void vpfront_file_unpin(struct vpfront_segment *seg)
 {
-	if (seg->pinned)
-		inode_dio_end(seg->pinned);
+	struct inode *inode = seg->pinned;
+
 	seg->pinned = NULL;
+	if (inode && seg->locked)
+		up_read_non_owner(&inode->i_rwsem);
+	else if (inode)
+		inode_dio_end(inode);
 }

@@ -97,11 +97,13 @@ struct vpfront_file {
 	struct gendisk *disk;
 	u32 vdev;			/* virtual device number */
 	unsigned int align;		/* bytes, a power of two */
+	bool by_lock;			/* how its blocks are pinned, see file.c */
 };
 
 /* A piece of a file, with its blocks pinned until it is released. */
 struct vpfront_segment {
-	struct inode *pinned;		/* holds an inode_dio_begin(), or NULL */
+	struct inode *pinned;		/* whose blocks stay where they are, or NULL */
+	bool locked;			/* by its lock, else by an inode_dio_begin() */
 	u64 length;			/* bytes, from the first extent's skip on */
 	u32 skip;
 	u32 nr;
