@@ -82,7 +82,10 @@ def test_cancelled_in_bulk(rig):
 
 
 def test_memory_comes_back(rig):
-    """64 KiB lost with each connection that dies would show."""
+    """
+    A chunk (64 KiB) lost in dom0 with each connection that dies would show; in the guest,
+    whose free memory wavers by some megabytes, a few times as much.
+    """
     file = rig.fill("fault", 64 * MIB)
     free = []
     for _ in range(6):
@@ -96,8 +99,8 @@ def test_memory_comes_back(rig):
         rig.settle()
         free.append(rig.free_memory())
     # The first two find what they allocate once and for all.
-    lost = [(free[1][side] - free[-1][side]) / (4 * 16) for side in range(2)]
-    assert max(lost) < 48, f"KiB lost for each connection, in dom0 and the guest: {lost}"
+    dom0, guest = [(free[1][side] - free[-1][side]) / (4 * 16) for side in range(2)]
+    assert dom0 < 48 and guest < 192, f"KiB lost for each connection: {dom0}, guest {guest}"
     works(rig, file)
 
 
