@@ -21,7 +21,7 @@ all: modules programs
 include lab/lab.mk
 
 SOURCES := $(shell find Kbuild compat include frontend backend libvpipe tools \
-	lab/xencpu.c tests/programs tests/forge -type f)
+	lab/xencpu.c tests/programs tests/counts tests/forge -type f)
 
 build/payload/id: build/root.key lab/build-payload.sh $(SOURCES)
 	lab/build-payload.sh

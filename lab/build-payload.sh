@@ -25,6 +25,7 @@ in_root make -s -C /src/vpipe/libvpipe -j"$jobs" O=/src/libvpipe
 in_root make -s -C /src/vpipe/tools -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root make -s -C /src/vpipe/tests/programs -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root cc -O2 -Wall -o /src/bin/xencpu /src/vpipe/lab/xencpu.c -lxenctrl
+in_root cc -O2 -Wall -o /src/bin/vpcount /src/vpipe/tests/counts/vpcount.c -lxenctrl -lxenstore
 
 mkdir -p build/modules build/bin
 for ko in frontend/vpipe-front backend/vpipe-back tests/forge/vpipe-forge; do
@@ -41,7 +42,7 @@ deliver() {	# SIDE FILE...
 	for f; do cp -p "build/$f" "$side/"; done
 }
 deliver all
-deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/xencpu
+deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/xencpu bin/vpcount
 deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest
 deliver peer bin/vpipe-sink bin/vptest
 touch build/payload/id

@@ -257,7 +257,8 @@ int cmd_interleave(int argc, char **argv)
 		/* Nobody may have it open for writing when its block is chosen: ext4 would
 		 * keep the neighbours in reserve. */
 		fd = open(name, O_RDONLY);
-		if (fd < 0 || fdatasync(fd) || close(fd))
+		if (fd < 0 || sync_file_range(fd, at, sizeof(data), SYNC_FILE_RANGE_WRITE |
+					      SYNC_FILE_RANGE_WAIT_AFTER) || close(fd))
 			die("%s: %s", name, strerror(errno));
 	}
 	return 0;

@@ -33,13 +33,6 @@ def lab(_lab):
 
 
 @pytest.fixture
-def fresh_lab(_lab, lab):
-    """The lab as of its snapshot, whatever tests did before."""
-    _lab.restore()
-    return lab
-
-
-@pytest.fixture
 def rig(lab, request):
     """Modules loaded, guest attached; made anew when a test before has failed in it."""
     rig = getattr(lab, "rig", None)
@@ -51,15 +44,6 @@ def rig(lab, request):
     yield rig
     rig.settle()
     lab.rig_broken = request.node.rep_call.failed
-
-
-@pytest.fixture
-def fresh_rig(fresh_lab):
-    """A rig of its own for a test that leaves it in pieces."""
-    rig = Rig(fresh_lab)
-    fresh_lab.rig = None
-    yield rig
-    fresh_lab.restore()
 
 
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)

@@ -1,14 +1,17 @@
 """
-The rig: the lab with both modules loaded, the guest attached, and ext4 on its fast
-disk at /mnt. What tests do in it is run by vptest (tests/programs) and vpipe-sink.
+The rig: the lab with both modules loaded, the guest attached, ext4 on its fast disk at
+/mnt, and a second fast disk (SPARE) for whatever a test makes of it. What tests do in
+it is run by vptest (tests/programs) and vpipe-sink.
 """
 
 import json
+import os
 import re
 import time
 
 PEER = "198.18.0.10"
 GUEST = "198.18.0.2"
+DISK, SPARE = "/dev/xvdc", "/dev/xvdd"
 
 
 class Rig:
@@ -27,17 +30,23 @@ class Rig:
         self.baseline = self.counts()
 
     def prepare_dom0(self):
-        self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko")
-        # Disks whose grants end with each request: what stays granted can be counted.
-        self.dom0.run("echo N >/sys/module/xen_blkback/parameters/feature_persistent;"
-                      "for disk in xvdb xvdc; do xl block-detach guest $disk || exit 1; done;"
-                      "xl block-attach guest /dev/ram0,raw,xvdc,w", timeout=60)
+        self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko;"
+                      "echo N >/sys/module/xen_blkback/parameters/feature_persistent")
 
-    def prepare_guest(self, guest=None, module="vpipe-front"):
-        guest = guest or self.guest
-        guest.run(f"[ -e /payload/{module}.ko ] || payload guest {self.lab.payload.mebibytes}")
-        guest.run(f"insmod /payload/{module}.ko && mkfs.ext4 -q -F /dev/xvdc && mkdir -p /mnt && "
-                  "mount /dev/xvdc /mnt")
+    def prepare_guest(self):
+        self.load(self.guest)
+        # Disks whose grants end with each request: what stays granted can be counted.
+        self.dom0.run("for disk in xvdb xvdc; do xl block-detach guest $disk || exit 1; done;"
+                      "xl block-attach guest /dev/ram0,raw,xvdc,w &&"
+                      "xl block-attach guest /dev/ram2,raw,xvdd,w", timeout=60)
+        self.make_disk(self.guest)
+
+    def load(self, guest, module="vpipe-front"):
+        guest.run(f"[ -e /payload/{module}.ko ] || payload guest {self.lab.payload.mebibytes};"
+                  f"insmod /payload/{module}.ko")
+
+    def make_disk(self, guest):
+        guest.run(f"mkfs.ext4 -q -F {DISK} && mkdir -p /mnt && mount {DISK} /mnt")
 
     def attach(self, name="guest"):
         self.dom0.run(f"/payload/vpipectl attach {name}", timeout=30)
@@ -45,14 +54,20 @@ class Rig:
     def detach(self, name="guest"):
         self.dom0.run(f"/payload/vpipectl detach {name}", timeout=60)
 
+    def wait_connected(self, name="guest"):
+        """After an attach that came before the guest's module."""
+        self.dom0.run(f"node=/local/domain/0/backend/vpipe/$(xl domid {name})/0/state;"
+                      "until [ $(xenstore-read $node) = 4 ]; do usleep 50000; done", timeout=20)
+
     # Files
 
     def fill(self, name, length, offset=0, pieces="", sync=True):
-        """Pattern into /mnt/NAME; nothing of it stays cached unless sync is False."""
-        self.guest.run(f"/payload/vptest fill /mnt/{name} {offset} {length} {pieces}", timeout=300)
+        """Pattern into /mnt/NAME (or a path); nothing stays cached unless sync is False."""
+        path = os.path.join("/mnt", name)
+        self.guest.run(f"/payload/vptest fill {path} {offset} {length} {pieces}", timeout=300)
         if sync:
             self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
-        return f"/mnt/{name}"
+        return path
 
     # Transfers
 
@@ -100,31 +115,19 @@ class Rig:
     def counts(self):
         """What an operation holds, on both sides."""
         # One after the other: a command in the guest is a connection of dom0.
-        dom0 = self.dom0.run(
-            "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows || echo -;"
-            "cat /sys/bus/xen-backend/devices/vpipe-*/statistics/chunks || echo -;"
-            "grep -ls ^vpback/ /proc/*/comm | wc -l;"
-            "xenstore-ls -f /local/domain/0/backend/vpipe | wc -l;"
-            "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"    # of all namespaces
-            # An allocator's count is exact after it has taken its caches back.
-            "echo 1 >/sys/kernel/slab/net_namespace/shrink;"
-            "awk '$1 == \"net_namespace\" {print $2}' /proc/slabinfo", check=False).out.split()
+        *xen, counts = self.dom0.run("/payload/vpcount").out.splitlines()
+        self.lab.keep_xen_log(xen)
         guest = self.guest.run(
             "cat /sys/module/vpipe_front/refcnt || echo -;"
             "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
             "[ -e /tmp/counts ] || grep -E ' (nr_grant_frames|gnttab_free_count)$' /proc/kallsyms"
             " | sort -rk 3 | cut -d ' ' -f 1 >/tmp/counts;"
             "/payload/vptest grants $(cat /tmp/counts)").out.split()
-        names = ("flows", "chunks", "threads", "nodes", "sockets", "netns",
-                 "front_refs", "guest_sockets", "grants")
-        return dict(zip(names, dom0 + guest, strict=True), mapped=self.mapped())
-
-    def mapped(self):
-        """How many pages domains have mapped of one another at this moment."""
-        self.lab.read_xen_log()
-        self.dom0.run("xl debug-keys g")
-        return sum(bool(re.match(r"\(XEN\)\s*(\[[^]]*\]\s*)?\[0x", line))
-                   for line in self.lab.read_xen_log())
+        return {**json.loads(counts),
+                # How many pages domains have mapped of one another.
+                "mapped": sum(bool(re.match(r"\(XEN\)\s*(\[[^]]*\]\s*)?\[0x", line))
+                              for line in xen),
+                **dict(zip(("front_refs", "guest_sockets", "grants"), guest, strict=True))}
 
     def settle(self, timeout=30):
         """Wait until everything is as before any transfer."""

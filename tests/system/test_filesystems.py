@@ -6,31 +6,29 @@ import subprocess
 
 import pytest
 
-from rig import PEER, lines
+from rig import PEER, SPARE, lines
 
 MIB = 1 << 20
 BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
-DISK = "/dev/xvdc"
-CHECK = {"ext4": f"e2fsck -fn {DISK}", "xfs": f"xfs_repair -n {DISK}"}
+CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
 
 
 @pytest.fixture
-def bare(rig):
-    """The rig with nothing at /mnt and nothing that matters on the disk."""
-    rig.guest.run("umount /mnt; modprobe xfs")
+def spare(rig):
+    """The rig with nothing at /fs and nothing that matters on the spare disk."""
+    rig.guest.run("mkdir -p /fs; modprobe xfs")
     yield rig
-    rig.guest.run("while umount /mnt 2>/dev/null; do :; done;"
-                  f"mkfs.ext4 -q -F {DISK} && mount {DISK} /mnt")
+    rig.guest.run("while umount /fs 2>/dev/null; do :; done")
 
 
-def make(rig, command, options="", disk=DISK):
-    rig.guest.run(f"{command} {disk} && mount {options} {disk} /mnt", timeout=60)
+def make(rig, command, options="", disk=SPARE):
+    rig.guest.run(f"{command} {disk} && mount {options} {disk} /fs", timeout=60)
 
 
 def offloads(rig):
     """Data between holes, a tail that is not written, a dirty part; whole, and odd ends."""
-    rig.guest.run("truncate -s 9M /mnt/file")
-    file = rig.fill("file", 5 * MIB, offset=MIB + 100, pieces="5000 70000")
+    rig.guest.run("truncate -s 9M /fs/file")
+    file = rig.fill("/fs/file", 5 * MIB, offset=MIB + 100, pieces="5000 70000")
     rig.guest.run(f"fallocate -l 12M {file} || truncate -s 12M {file}; sync;"
                   f"dd if=/dev/urandom of={file} bs=1000 count=700 seek=2077 conv=notrunc 2>/dev/null")
     rig.send(file, f"pipe:0:all pipe:1048000:1000001 pipe:4095:2 pipe:{12 * MIB - 1}:1")
@@ -43,23 +41,23 @@ def offloads(rig):
     ("xfs", "mkfs.xfs -q -f"),
     ("xfs", "mkfs.xfs -q -f -b size=1024"),
     ("xfs", "mkfs.xfs -q -f -m reflink=0")])
-def test_offloaded(bare, kind, command):
-    make(bare, command)
-    offloads(bare)
-    bare.guest.run(f"umount /mnt && {CHECK[kind]}", timeout=120)
+def test_offloaded(spare, kind, command):
+    make(spare, command)
+    offloads(spare)
+    spare.guest.run(f"umount /fs && {CHECK[kind]}", timeout=120)
 
 
 @pytest.mark.parametrize("command", ["mkfs.ext4 -q -F", "mkfs.xfs -q -f"])
-def test_partition(bare, command):
+def test_partition(spare, command):
     """Sectors are counted on the disk, and not on its partition."""
     entry = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 2048, 1000 * 2048)
-    bare.guest.write_file("/tmp/mbr", bytes(446) + entry + bytes(48) + b"\x55\xaa")
-    bare.guest.run(f"dd if=/tmp/mbr of={DISK} conv=notrunc 2>/dev/null; blockdev --rereadpt {DISK};"
-                   f"until [ -b {DISK}1 ]; do usleep 20000; done", timeout=20)
-    make(bare, command, disk=f"{DISK}1")
-    offloads(bare)
-    bare.guest.run(f"umount /mnt; dd if=/dev/zero of={DISK} count=1 2>/dev/null;"
-                   f"blockdev --rereadpt {DISK}")
+    spare.guest.write_file("/tmp/mbr", bytes(446) + entry + bytes(48) + b"\x55\xaa")
+    spare.guest.run(f"dd if=/tmp/mbr of={SPARE} conv=notrunc 2>/dev/null; blockdev --rereadpt {SPARE};"
+                   f"until [ -b {SPARE}1 ]; do usleep 20000; done", timeout=20)
+    make(spare, command, disk=f"{SPARE}1")
+    offloads(spare)
+    spare.guest.run(f"umount /fs; dd if=/dev/zero of={SPARE} count=1 2>/dev/null;"
+                   f"blockdev --rereadpt {SPARE}")
 
 
 def declined(rig, file, reason):
@@ -74,61 +72,62 @@ FILE_TYPE = "type of file"
 
 
 @pytest.mark.parametrize("setup,reason", [
-    (f"mkfs.ext4 -q -F {DISK} && mount -o data=journal {DISK} /mnt", NOT_MAPPED),
-    ("mount -t tmpfs none /mnt", NOT_THE_DISK),
-    (f"mkfs.ext4 -q -F {DISK} && mount {DISK} /mnt && truncate -s 400M /mnt/image &&"
-     "mkfs.ext4 -q -F /mnt/image && mount -o loop /mnt/image /mnt", NOT_THE_DISK),
-    (f"mkfs.ext4 -q -F {DISK} && mount {DISK} /mnt && cd /mnt && mkdir low up work &&"
-     "mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none /mnt", NOT_THE_DISK)],
+    (f"mkfs.ext4 -q -F {SPARE} && mount -o data=journal {SPARE} /fs", NOT_MAPPED),
+    ("mount -t tmpfs none /fs", NOT_THE_DISK),
+    (f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs && truncate -s 400M /fs/image &&"
+     "mkfs.ext4 -q -F /fs/image && mount -o loop /fs/image /fs", NOT_THE_DISK),
+    (f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs && cd /fs && mkdir low up work &&"
+     "mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none /fs", NOT_THE_DISK)],
     ids=["data=journal", "tmpfs", "loop", "overlay"])
-def test_declined(bare, setup, reason):
-    bare.guest.run(setup, timeout=60)
-    declined(bare, bare.fill("file", 3 * MIB + 5), reason)
+def test_declined(spare, setup, reason):
+    spare.guest.run(setup, timeout=60)
+    declined(spare, spare.fill("/fs/file", 3 * MIB + 5), reason)
 
 
-def test_device_mapper(bare):
-    bare.guest.run(f"echo 0 $(cat /sys/block/xvdc/size) linear {DISK} 0 | dmsetup create --noudevsync"
+def test_device_mapper(spare):
+    spare.guest.run(f"echo 0 $(cat /sys/block/xvdd/size) linear {SPARE} 0 | dmsetup create --noudevsync"
                    " vpipe; dmsetup mknodes")
-    make(bare, "mkfs.ext4 -q -F", disk="/dev/mapper/vpipe")
-    declined(bare, bare.fill("file", 3 * MIB + 5), NOT_THE_DISK)
-    bare.guest.run("umount /mnt; dmsetup remove --noudevsync vpipe")
+    make(spare, "mkfs.ext4 -q -F", disk="/dev/mapper/vpipe")
+    declined(spare, spare.fill("/fs/file", 3 * MIB + 5), NOT_THE_DISK)
+    spare.guest.run("umount /fs; dmsetup remove --noudevsync vpipe")
 
 
-def test_swap_file(bare):
-    make(bare, "mkfs.ext4 -q -F")
-    file = bare.fill("file", 4 * MIB)
-    bare.guest.run(f"chmod 600 {file}; mkswap {file} >/dev/null && swapon {file}")
-    declined(bare, file, FILE_TYPE)
-    bare.guest.run(f"swapoff {file}")
+def test_swap_file(spare):
+    make(spare, "mkfs.ext4 -q -F")
+    file = spare.fill("/fs/file", 4 * MIB)
+    spare.guest.run(f"chmod 600 {file}; mkswap {file} >/dev/null && swapon {file}")
+    declined(spare, file, FILE_TYPE)
+    spare.guest.run(f"swapoff {file}")
 
 
-def test_xfs_shared_blocks(bare):
+def test_xfs_shared_blocks(spare):
     """Whoever writes a file that shares blocks gets others; the old ones may go to anybody."""
-    make(bare, "mkfs.xfs -q -f")
-    file = bare.fill("file", 4 * MIB)
-    bare.send(file, "pipe:0:all")
-    bare.guest.run(f"xfs_io -f -c 'reflink {file}' /mnt/copy")
-    declined(bare, file, NOT_MAPPED)
-    declined(bare, "/mnt/copy", NOT_MAPPED)
+    make(spare, "mkfs.xfs -q -f")
+    file = spare.fill("/fs/file", 4 * MIB)
+    spare.send(file, "pipe:0:all")
+    spare.guest.run(f"xfs_io -f -c 'reflink {file}' /fs/copy")
+    declined(spare, file, NOT_MAPPED)
+    declined(spare, "/fs/copy", NOT_MAPPED)
 
 
 @pytest.mark.parametrize("change", [
-    "xfs_io -f -c 'reflink {file}' /mnt/copy; echo more >>{file}; rm /mnt/copy",
-    "xfs_io -c 'swapext /mnt/donor' {file}; rm /mnt/donor",
-    "dd if=/mnt/donor of={file} bs=1M conv=notrunc 2>/dev/null",
+    "xfs_io -f -c 'reflink {file}' /fs/copy; echo more >>{file}; rm /fs/copy",
+    "xfs_io -c 'swapext /fs/donor' {file}; rm /fs/donor",
+    "dd if=/fs/donor of={file} bs=1M conv=notrunc 2>/dev/null",
     "truncate -s 25M {file}; xfs_io -c 'fpunch 24m 1m' {file}"],
     ids=["reflink", "swapext", "write", "truncate"])
-def test_xfs_changed_meanwhile(bare, change):
+def test_xfs_changed_meanwhile(spare, change):
     """The content stays the same, but not its place; what was its place is overwritten."""
     size = 24 * MIB
-    make(bare, "mkfs.xfs -q -f -d size=300m")
-    file = bare.fill("file", size)
-    bare.fill("donor", size)
-    client, port = bare.client("stall", after=3 * MIB)
-    job = bare.guest.spawn(f"/payload/vptest run --trust 1 {PEER} {port} {file} pipe:0:{size}")
+    make(spare, "mkfs.xfs -q -f -d size=300m")
+    spare.guest.run("fallocate -l 160M /fs/room")
+    file = spare.fill("/fs/file", size)
+    spare.fill("/fs/donor", size)
+    client, port = spare.client("stall", after=3 * MIB)
+    job = spare.guest.spawn(f"/payload/vptest run --trust 1 {PEER} {port} {file} pipe:0:{size}")
     client.wait_output('"at"', timeout=60)
-    bare.guest.run(change.format(file=file), timeout=20)
-    bare.guest.run("sync; dd if=/dev/urandom of=/mnt/random bs=1M 2>/dev/null; sync", timeout=100)
+    spare.guest.run(change.format(file=file), timeout=20)
+    spare.guest.run("sync; dd if=/dev/urandom of=/fs/random bs=1M 2>/dev/null; sync", timeout=100)
     client.write(b"on\n")
     sent = lines(job.wait(timeout=60, check=True).out)[0]
     got = lines(client.wait(timeout=60, check=True).out)[-1]
@@ -136,4 +135,4 @@ def test_xfs_changed_meanwhile(bare, change):
     want = subprocess.run([BIN / "vptest", "hash", str(size)], check=True, text=True,
                           stdout=subprocess.PIPE).stdout
     assert got["bytes"] == size and got["sha256"] == lines(want)[0]["sha256"]
-    bare.guest.run(f"umount /mnt && {CHECK['xfs']}", timeout=120)
+    spare.guest.run(f"umount /fs && {CHECK['xfs']}", timeout=120)
