@@ -20,16 +20,18 @@ def _lab():
 
 
 @pytest.fixture
-def lab(_lab):
+def lab(_lab, request):
     """The running lab: restored when a test before has broken it."""
-    if not _lab.healthy():
+    if getattr(_lab, "suspect", False) and not _lab.healthy():
         _lab.restore()
+    _lab.suspect = True
     yield _lab
     try:
         bad = _lab.check_logs()
     except LabError as error:
         bad = [f"the lab died: {error}", *_lab.post_mortem()]
     assert not bad, "bad lines in the logs:\n" + "\n".join(bad)
+    _lab.suspect = request.node.rep_call.failed
 
 
 @pytest.fixture
