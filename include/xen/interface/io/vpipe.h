@@ -31,6 +31,12 @@
  *   max-pool-pages           1..512        backend     pool pages of a queue
  *   max-flows                1..           backend     flows of a queue
  *   feature-file-to-socket   0 | 1         backend     TRANSFER from EXTENTS to SOCKET
+ *   feature-socket-to-file   0 | 1         backend     UNREAD; TRANSFER from SOCKET to
+ *                                                      BUFFER and from BUFFER to EXTENTS
+ *   feature-file-to-file     0 | 1         backend     OPEN; TRANSFER from EXTENTS to
+ *                                                      BUFFER and from BUFFER to EXTENTS
+ *   feature-socket-to-socket 0 | 1         backend     UNREAD; TRANSFER from SOCKET to
+ *                                                      SOCKET
  *
  * Frontend, /local/domain/<frontend-id>/device/vpipe/<devid>/
  *
@@ -104,6 +110,31 @@
  *   thaws the socket with that state
  *   RELEASE                           -->  forgets the shadow, without a FIN
  *
+ * A flow whose socket is a source has the bytes that the guest had received and
+ * not read put first (UNREAD, after the last QUEUE).  A flow may be no connection
+ * at all (OPEN instead of ATTACH; no QUEUE, no UNREAD, no RETURN): the context of
+ * a copy from disk to disk.
+ *
+ * Files as sinks
+ * ==============
+ * A filesystem allocates the blocks of a write, and holds locks from then until
+ * the data is on the disk.  So data waits for blocks, and no filesystem waits for
+ * a network peer: each flow has a BUFFER in the backend (first in, first out).
+ *
+ *   TRANSFER(SOCKET or EXTENTS, BUFFER) *  -->  the source is read
+ *                                     <--  event TRANSFER_DONE(cookie, moved)
+ *   has its filesystem write that much,
+ *   catches the bios
+ *   TRANSFER(BUFFER, EXTENTS) *       -->  written
+ *                                     <--  event TRANSFER_DONE(cookie, moved, status)
+ *   ends the bios: the filesystem
+ *   commits
+ *
+ * The TRANSFERs into the buffer are done in their order, those out of it in
+ * theirs; both go on at the same time.  When a write fails its bytes are in the
+ * buffer again, at its head.  What is in the buffer of a connection at its DETACH
+ * is unread data: it goes home by RETURN, before what the shadow has not read.
+ *
  * Numbers are in the byte order of the (one) machine; ports and addresses are in
  * network byte order.  Status values are 0 or negative, numbered as Linux's errno
  * on x86.
@@ -132,6 +163,8 @@
 #define XEN_VPIPE_OP_DETACH	5
 #define XEN_VPIPE_OP_RETURN	6
 #define XEN_VPIPE_OP_RELEASE	7
+#define XEN_VPIPE_OP_OPEN	8
+#define XEN_VPIPE_OP_UNREAD	9
 
 /* Events */
 #define XEN_VPIPE_EVT_TRANSFER_DONE	1
@@ -167,14 +200,37 @@ struct xen_vpipe_queue {
 };
 
 /*
+ * UNREAD: the next `length` bytes of what the guest has received and its program
+ * has not read, in pool pages as for QUEUE.  The flow's TRANSFERs read them before
+ * the socket.  Status: -ENOENT no such flow, -EINVAL bad pages, before the last
+ * QUEUE, after the first TRANSFER, no connection, or more than MAX_UNREAD in all;
+ * -ENOMEM.
+ */
+#define XEN_VPIPE_MAX_UNREAD	(8U << 20)
+
+/*
+ * OPEN: make a flow that is no connection.  Status: -EEXIST flow number in use,
+ * -ENOSPC limit reached, -ENOMEM.
+ */
+struct xen_vpipe_open {
+	uint32_t reserved[12];
+};
+
+/*
  * One end of a TRANSFER.
  *   XEN_VPIPE_END_SOCKET:  id = flow; nr, page, skip are 0
  *   XEN_VPIPE_END_EXTENTS: id = virtual device number of a vbd of this domain,
  *                          page = pool page with nr struct xen_vpipe_extent,
  *                          skip = bytes of the first extent to leave out
+ *   XEN_VPIPE_END_BUFFER:  id = flow; nr, page, skip are 0
+ * As a sink EXTENTS may have the flag XEN_VPIPE_END_FUA added to its type: the data
+ * is on stable storage when TRANSFER_DONE comes, and not only in a volatile cache
+ * of the disk (which a flush of the vbd writes out).
  */
 #define XEN_VPIPE_END_SOCKET	1
 #define XEN_VPIPE_END_EXTENTS	2
+#define XEN_VPIPE_END_BUFFER	3
+#define XEN_VPIPE_END_FUA	0x100
 struct xen_vpipe_end {
 	uint16_t type;
 	uint16_t page;
@@ -200,13 +256,29 @@ struct xen_vpipe_extent {
 
 /*
  * TRANSFER: move `length` bytes from source to sink.  The response says that it
- * is valid and queued; event TRANSFER_DONE with `cookie` tells its end.  The
- * command's flow is that of its socket end.
+ * is valid and queued; event TRANSFER_DONE with `cookie` tells its end.  Source,
+ * sink and what is special:
+ *   EXTENTS, SOCKET  the command's flow is the sink's
+ *   SOCKET, BUFFER   the command's flow is both.  Ends early, with status 0, when
+ *                    some bytes have come and the next take longer than about
+ *                    GATHER_MS, and at the end of the stream.  moved = 0 with
+ *                    status 0 means that the stream has ended.
+ *   EXTENTS, BUFFER  the command's flow is the sink's
+ *   BUFFER, EXTENTS  the command's flow is the source's.  `length` is whole blocks
+ *                    of the vbd, exactly those of the list, which has no zeros and
+ *                    skip 0; and no more than the TRANSFERs into the buffer have
+ *                    said to have moved less what was asked of it already.
+ *   SOCKET, SOCKET   two flows of this queue; the command's flow is the source's.
+ *                    Ends at the end of the stream with status 0 and moved <
+ *                    length.  Of the sink nothing else may be asked meanwhile but
+ *                    CANCEL, DETACH (which waits for the end of this) and RELEASE.
  * Status: -ENOENT no such flow, -ENODEV no such vbd or none that can be used,
- * -EINVAL bad list (also: not whole blocks of the vbd), -ERANGE outside the vbd,
- * -EOPNOTSUPP a pair of ends that is not served, -ENOSPC too many on this flow,
- * -ESHUTDOWN it is being detached.
+ * -EROFS a vbd that the domain may not write, -EINVAL bad list (also: not whole
+ * blocks of the vbd), -ERANGE outside the vbd, -EOPNOTSUPP a pair of ends that is
+ * not served, -EBUSY (SOCKET, SOCKET) the sink is in use, -ENOSPC too many on this
+ * flow, -ESHUTDOWN it is being detached.
  */
+#define XEN_VPIPE_GATHER_MS	20
 struct xen_vpipe_transfer {
 	uint64_t cookie;
 	uint64_t length;
@@ -216,7 +288,7 @@ struct xen_vpipe_transfer {
 
 /*
  * CANCEL: end the flow's TRANSFERs now (event with -ECANCELED and an exact count,
- * or their own end).  A DETACH, pending or later, waits at most linger_ms for
+ * or their own end; a write to EXTENTS that has begun is finished).  A DETACH, pending or later, waits at most linger_ms for
  * acknowledgements; after that DETACHED says -ETIMEDOUT and RELEASE resets the
  * connection.  XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives; a later
  * CANCEL can shorten it.  Status: -ENOENT.
@@ -236,7 +308,7 @@ struct xen_vpipe_detach {
 };
 
 /*
- * RETURN: after DETACHED.  Pool page page[0] receives a struct
+ * RETURN: after DETACHED of a connection.  Pool page page[0] receives a struct
  * xen_vpipe_tcp_state; page[1] and on receive the flow's unread bytes from
  * `offset` on, as many as fit; the response's value is their number.
  * Status: -ENOENT, -EBUSY not detached yet.
@@ -272,7 +344,8 @@ struct xen_vpipe_request {
 		struct xen_vpipe_detach detach;
 		struct xen_vpipe_return ret;
 		struct xen_vpipe_release release;
-	} u;
+		struct xen_vpipe_open open;
+	} u;			/* UNREAD: queue */
 };
 
 struct xen_vpipe_response {
@@ -285,7 +358,8 @@ struct xen_vpipe_response {
 
 /*
  * An event.
- *   TRANSFER_DONE: cookie, moved = bytes given to the sink, status
+ *   TRANSFER_DONE: flow (the command's), cookie, moved = bytes given to the sink,
+ *                  status
  *   DETACHED:      flow, status
  */
 struct xen_vpipe_event {
@@ -374,7 +448,7 @@ struct xen_vpipe_tcp_state {
 
 	/* from the backend only */
 	uint32_t error;		/* CLOSED: why, a positive errno */
-	uint32_t unread;	/* bytes received in order and not yet returned */
+	uint32_t unread;	/* bytes received in order, not moved, not yet returned */
 	uint32_t retransmits;	/* segments retransmitted by the shadow */
 	uint32_t reserved2;
 };
