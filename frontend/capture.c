@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * capture.c: finds out which disk blocks hold a range of a file by letting the
- * filesystem read that range itself, directly, into marked pages that are nobody's
- * data, and taking the bios away before they reach the disk.
+ * capture.c: catches the bios of a direct read or write that this module has a
+ * filesystem do (blocks.c, sink.c), before they reach the disk.
  *
- * So the filesystem does all that it would do for O_DIRECT: it writes back dirty
- * pages, takes its locks, maps, and refuses what it cannot do.  The bios are seen
- * at the tracepoint block_bio_queue, after partition remap and before any queue:
- * for our own bios, and only for those, the probe points bi_bdev at a hidden disk
- * of this module, whose submit_bio notes sectors and ends the bio.  This is an
- * off-label use of a tracepoint; a self-test at load decides whether it works here.
+ * The pages that are read into or written from are marked ones, nobody's data, and
+ * always zero.  The bios are seen at the tracepoint block_bio_queue, after partition
+ * remap and before any queue: for our own bios, and only for those, the probe points
+ * bi_bdev at a hidden disk of this module, whose submit_bio hands them over.  This
+ * is an off-label use of a tracepoint; a self-test at load decides whether it works
+ * here.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
@@ -18,7 +17,6 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
-#include <linux/uio.h>
 #include <trace/events/block.h>
 
 #include "vpfront.h"
@@ -26,30 +24,18 @@
 #define MARK_ORDER	4			/* the marked pages: 64 KiB */
 #define MARK_BYTES	(PAGE_SIZE << MARK_ORDER)
 
-/* One read under way.  Lives on the stack of its caller. */
-struct capture {
-	struct list_head node;
-	struct gendisk *disk;			/* bios to any other are left alone */
-	struct bio_vec *bvec;			/* how our bios are recognised */
-	unsigned int nr_bvec;
-	struct block_device *bdev;		/* where the bios were going */
-	struct vpfront_segment *seg;
-	struct inode *inode;
-	u64 at;					/* bytes of the range that are accounted for */
-	int error;
-};
-
 static DEFINE_SPINLOCK(captures_lock);		/* serialises the list of captures */
 static LIST_HEAD(captures);
 static atomic_t nr_captures = ATOMIC_INIT(0);
-static struct page *mark;
+/* Of reads, and of writes: a read that goes wrong must not change what is written. */
+static struct page *mark[2];
 static struct gendisk *trap;
 static struct tracepoint *bio_queue;
 
 /* The bio's vector points into the array of its capture; clones share it. */
-static struct capture *capture_of(struct bio *bio)
+static struct vpfront_capture *capture_of(struct bio *bio)
 {
-	struct capture *cap, *found = NULL;
+	struct vpfront_capture *cap, *found = NULL;
 	unsigned long flags;
 
 	if (!atomic_read(&nr_captures) || !bio_has_data(bio))
@@ -67,67 +53,40 @@ static struct capture *capture_of(struct bio *bio)
 
 static void capture_probe(void *data, struct bio *bio)
 {
-	struct capture *cap = capture_of(bio);
+	struct vpfront_capture *cap = capture_of(bio);
 
-	if (!cap || bio_op(bio) != REQ_OP_READ || bio->bi_bdev->bd_disk != cap->disk)
+	/* What is not caught is read or written as it is: for a write, that is zeros. */
+	if (!cap || (bio_op(bio) == REQ_OP_READ && bio->bi_bdev->bd_disk != cap->disk))
 		return;
 	cap->bdev = bio->bi_bdev;
 	bio->bi_bdev = trap->part0;
 }
 
 /* Which byte of the range the bio begins with: where in the array it points. */
-static u64 capture_position(const struct capture *cap, const struct bio *bio)
+static u64 capture_position(const struct vpfront_capture *cap, const struct bio *bio)
 {
 	return (u64)(bio->bi_io_vec - cap->bvec + bio->bi_iter.bi_idx) * MARK_BYTES +
 	       bio->bi_iter.bi_bvec_done;
 }
 
-/*
- * Bytes [pos, pos + bytes) of the range lie at `sector`.  What no bio asked for
- * before them is a hole or not written yet, which the filesystem fills with zeros.
- * Once the list is full, the rest is left to the next segment.
- */
-static void capture_account(struct capture *cap, u64 pos, u64 sector, u64 bytes)
+/* The caught bio goes back to who submitted it.  Any context. */
+void vpfront_capture_end_bio(struct vpfront_capture *cap, struct bio *bio, blk_status_t status)
 {
-	if (cap->error)
-		return;
-	if (pos < cap->at) {
-		cap->error = -EOPNOTSUPP;	/* out of order */
-		return;
-	}
-	if (pos > cap->at)
-		cap->error = vpfront_file_extent_add(cap->seg, XEN_VPIPE_SECTOR_ZERO,
-						     pos - cap->at);
-	if (cap->error)
-		return;
-	cap->at = pos;
-	if (!bytes)
-		return;
-	cap->error = vpfront_file_extent_add(cap->seg, sector, bytes);
-	if (!cap->error)
-		cap->at += bytes;
+	bio->bi_bdev = cap->bdev;
+	bio->bi_status = status;
+	bio_endio(bio);
 }
 
 static void trap_submit_bio(struct bio *bio)
 {
-	struct capture *cap = capture_of(bio);
-	u32 bytes = bio->bi_iter.bi_size;
+	struct vpfront_capture *cap = capture_of(bio);
 
-	if (WARN_ON_ONCE(!cap)) {
+	if (WARN_ON_ONCE(!cap))
 		bio_io_error(bio);
-		return;
-	}
-	/*
-	 * The filesystem holds its lock against truncation here.  Taken now, the
-	 * count makes truncate, hole punch and defragmentation wait for the backend.
-	 */
-	if (!cap->seg->pinned) {
-		inode_dio_begin(cap->inode);
-		cap->seg->pinned = cap->inode;
-	}
-	capture_account(cap, capture_position(cap, bio), bio->bi_iter.bi_sector, bytes);
-	bio->bi_bdev = cap->bdev;
-	bio_endio(bio);
+	else if (cap->bdev->bd_disk != cap->disk || bio_op(bio) != cap->op)
+		vpfront_capture_end_bio(cap, bio, BLK_STS_NOTSUPP);
+	else
+		cap->caught(cap, bio, capture_position(cap, bio));
 }
 
 static const struct block_device_operations trap_fops = {
@@ -135,8 +94,13 @@ static const struct block_device_operations trap_fops = {
 	.submit_bio = trap_submit_bio,
 };
 
-static int capture_begin(struct capture *cap, size_t len)
+/*
+ * From here to _end, bios over cap->bvec are caught: `len` bytes in bvecs of marked
+ * pages.  The caller has set disk, op and caught.  May sleep.
+ */
+int vpfront_capture_begin(struct vpfront_capture *cap, size_t len)
 {
+	struct page *page = mark[cap->op == REQ_OP_WRITE];
 	unsigned int i;
 
 	cap->nr_bvec = DIV_ROUND_UP(len, MARK_BYTES);
@@ -146,7 +110,7 @@ static int capture_begin(struct capture *cap, size_t len)
 	for (i = 0; i < cap->nr_bvec; i++) {
 		unsigned int n = min_t(size_t, len, MARK_BYTES);
 
-		bvec_set_page(&cap->bvec[i], mark, n, 0);
+		bvec_set_page(&cap->bvec[i], page, n, 0);
 		len -= n;
 	}
 	spin_lock_irq(&captures_lock);
@@ -156,7 +120,8 @@ static int capture_begin(struct capture *cap, size_t len)
 	return 0;
 }
 
-static void capture_end(struct capture *cap)
+/* All its bios have ended. */
+void vpfront_capture_end(struct vpfront_capture *cap)
 {
 	atomic_dec(&nr_captures);
 	spin_lock_irq(&captures_lock);
@@ -165,50 +130,14 @@ static void capture_end(struct capture *cap)
 	kvfree(cap->bvec);
 }
 
-/*
- * Fill the segment with the blocks of [pos, pos + len), which must be aligned for
- * direct I/O; it may end early, at the end of the file or when its list is full.
- * With `nowait`, -EAGAIN when a lock or writeback would have to be waited for.
- * Returns the bytes that the list covers (whole blocks) and in *end the bytes that
- * are in the file from pos on, or:
- *   -EOPNOTSUPP the filesystem read (some of) it otherwise, or elsewhere
- */
-ssize_t vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
-			     bool nowait, struct vpfront_segment *seg, u64 *end)
+/* Did nothing ever come into the marked pages?  They are clean afterwards. */
+bool vpfront_capture_clean(void)
 {
-	struct capture cap = { .disk = disk, .seg = seg, .inode = file_inode(file) };
-	struct iov_iter iter;
-	struct kiocb kiocb;
-	ssize_t ret;
+	bool clean = !memchr_inv(page_address(mark[0]), 0, MARK_BYTES);
 
-	ret = capture_begin(&cap, len);
-	if (ret)
-		return ret;
-	iov_iter_bvec(&iter, ITER_DEST, cap.bvec, cap.nr_bvec, len);
-	init_sync_kiocb(&kiocb, file);
-	kiocb.ki_pos = pos;
-	kiocb.ki_flags |= IOCB_DIRECT | (nowait ? IOCB_NOWAIT : 0);
-	ret = vfs_iocb_iter_read(file, &kiocb, &iter);
-	capture_end(&cap);
-
-	/* The filesystem takes the flag away when it falls back to its cache. */
-	if (ret >= 0 && !(kiocb.ki_flags & IOCB_DIRECT))
-		ret = -EOPNOTSUPP;
-	/* Nobody's data may have come here: what the list calls zeros must be zeros. */
-	if (memchr_inv(page_address(mark), 0, MARK_BYTES)) {
-		pr_err_once("vpipe-front: a read went past the capture\n");
-		memset(page_address(mark), 0, MARK_BYTES);
-		ret = -EOPNOTSUPP;
-	}
-	if (ret < 0)
-		return ret == -EINVAL ? -EOPNOTSUPP : ret;
-	*end = ret;
-	/* A hole at the end of what was read. */
-	if (cap.at < ret)
-		capture_account(&cap, round_up((u64)ret, i_blocksize(cap.inode)), 0, 0);
-	if (cap.error && cap.error != -E2BIG)
-		return cap.error;
-	return cap.at;
+	if (!clean)
+		memset(page_address(mark[0]), 0, MARK_BYTES);
+	return clean;
 }
 
 /* --- self-test: does a bio to one disk arrive at the trap instead? --------- */
@@ -248,40 +177,42 @@ static void hidden_disk_remove(struct gendisk *disk)
 	put_disk(disk);
 }
 
-static int self_test(void)
+struct self_test {
+	struct vpfront_capture cap;
+	unsigned int bytes;
+};
+
+static void self_test_caught(struct vpfront_capture *cap, struct bio *bio, u64 pos)
 {
-	struct vpfront_segment seg = {};
-	struct capture cap = { .seg = &seg };
-	struct gendisk *victim;
+	container_of(cap, struct self_test, cap)->bytes += bio->bi_iter.bi_size;
+	vpfront_capture_end_bio(cap, bio, BLK_STS_OK);
+}
+
+static int self_test(enum req_op op)
+{
+	struct self_test test = { .cap = { .op = op, .caught = self_test_caught } };
+	struct gendisk *victim = hidden_disk("vpipe-victim", &victim_fops);
 	struct bio *bio;
 	int ret;
 
-	seg.extent = kcalloc(1, sizeof(*seg.extent), GFP_KERNEL);
-	cap.inode = kzalloc(sizeof(*cap.inode), GFP_KERNEL);	/* only its dio count is used */
-	victim = hidden_disk("vpipe-victim", &victim_fops);
-	if (!seg.extent || !cap.inode || IS_ERR(victim)) {
-		ret = -ENOMEM;
-		goto out;
-	}
-	cap.disk = victim;
-	ret = capture_begin(&cap, PAGE_SIZE);
+	if (IS_ERR(victim))
+		return PTR_ERR(victim);
+	test.cap.disk = victim;
+	ret = vpfront_capture_begin(&test.cap, PAGE_SIZE);
 	if (ret)
 		goto out;
-	bio = bio_alloc(victim->part0, 0, REQ_OP_READ, GFP_KERNEL);
-	bio->bi_io_vec = cap.bvec;
-	bio->bi_vcnt = cap.nr_bvec;
+	bio = bio_alloc(victim->part0, 0, op, GFP_KERNEL);
+	bio->bi_io_vec = test.cap.bvec;
+	bio->bi_vcnt = test.cap.nr_bvec;
 	bio->bi_iter.bi_size = PAGE_SIZE;
 	bio_set_flag(bio, BIO_CLONED);
 	ret = submit_bio_wait(bio);
-	if (!ret && (cap.at != PAGE_SIZE || seg.nr != 1 || seg.extent[0].nr != 8))
+	if (!ret && test.bytes != PAGE_SIZE)
 		ret = -EIO;
 	bio_put(bio);
-	capture_end(&cap);
+	vpfront_capture_end(&test.cap);
 out:
-	if (!IS_ERR_OR_NULL(victim))
-		hidden_disk_remove(victim);
-	kfree(cap.inode);
-	kfree(seg.extent);
+	hidden_disk_remove(victim);
 	return ret;
 }
 
@@ -291,13 +222,25 @@ static void find_tracepoint(struct tracepoint *tp, void *priv)
 		*(struct tracepoint **)priv = tp;
 }
 
+static void free_marks(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mark); i++)
+		if (mark[i])
+			__free_pages(mark[i], MARK_ORDER);
+}
+
 int vpfront_capture_init(void)
 {
 	int ret = -ENOMEM;
+	unsigned int i;
 
-	mark = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_ZERO, MARK_ORDER);
-	if (!mark)
-		return ret;
+	for (i = 0; i < ARRAY_SIZE(mark); i++) {
+		mark[i] = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_ZERO, MARK_ORDER);
+		if (!mark[i])
+			goto err_mark;
+	}
 	trap = hidden_disk("vpipe-trap", &trap_fops);
 	if (IS_ERR(trap)) {
 		ret = PTR_ERR(trap);
@@ -309,7 +252,7 @@ int vpfront_capture_init(void)
 		pr_err("vpipe-front: no tracepoint block_bio_queue in this kernel\n");
 		goto err_trap;
 	}
-	ret = self_test();
+	ret = self_test(REQ_OP_READ) ?: self_test(REQ_OP_WRITE);
 	if (ret) {
 		pr_err("vpipe-front: this kernel does not let bios be captured: %d\n", ret);
 		goto err_probe;
@@ -322,7 +265,7 @@ err_probe:
 err_trap:
 	hidden_disk_remove(trap);
 err_mark:
-	__free_pages(mark, MARK_ORDER);
+	free_marks();
 	return ret;
 }
 
@@ -331,5 +274,5 @@ void vpfront_capture_exit(void)
 	tracepoint_probe_unregister(bio_queue, capture_probe, NULL);
 	tracepoint_synchronize_unregister();
 	hidden_disk_remove(trap);
-	__free_pages(mark, MARK_ORDER);
+	free_marks();
 }

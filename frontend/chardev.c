@@ -144,8 +144,7 @@ static long ioc_info(struct vpfront_context *ctx, void __user *user)
 	dev = vpfront_xenbus_get();
 	if (dev) {
 		args.connected = 1;
-		if (dev->file_to_socket)
-			args.kinds |= 1U << VPIPE_KIND_FILE_TO_SOCKET;
+		args.kinds = dev->kinds;
 		vpfront_xenbus_put(dev);
 	}
 	args.max_ops = READ_ONCE(vpfront_max_ops);
@@ -247,6 +246,15 @@ static int check_transfer(const struct vpipe_ioc_transfer *args, u32 kind)
 	return 0;
 }
 
+/* As copy_file_range(2): judged by what is there to be copied. */
+static bool ranges_overlap(const struct vpipe_ioc_transfer *args, struct file *in,
+			   struct file *out)
+{
+	return file_inode(in) == file_inode(out) &&
+	       args->out_offset < args->in_offset + (s64)args->length &&
+	       args->in_offset < args->out_offset + (s64)args->length;
+}
+
 /* The files and kind that a transfer names. */
 static int transfer_ends(struct vpfront_context *ctx, const struct vpipe_ioc_transfer *args,
 			 u32 *kind, struct file **in, struct file **out)
@@ -298,10 +306,13 @@ static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
 			ret = -ENXIO;
 		args->length = min_t(u64, args->length, size - args->in_offset);
 	}
+	if (!ret && kind == VPIPE_KIND_FILE_TO_FILE && ranges_overlap(args, in, out))
+		ret = -EINVAL;
 	if (!ret && args->length && READ_ONCE(ctx->nr_pipes) >= READ_ONCE(vpfront_max_ops))
 		ret = -EAGAIN;
 	pipe = ret ? ERR_PTR(ret) :
-		     vpfront_pipe_create(kind, in, out, args->in_offset, args->length);
+		     vpfront_pipe_create(kind, in, out, args->in_offset, args->out_offset,
+					 args->length);
 	if (IS_ERR(pipe)) {
 		fput(in);
 		fput(out);

@@ -2,7 +2,7 @@
 /*
  * file.c: from a range of a file to extents of a Xen virtual disk.
  *
- * capture.c has the filesystem read the range directly and notes the bios; what
+ * blocks.c has the filesystem read the range directly and notes the bios; what
  * produces none (holes, unwritten ranges) is an extent of zeros.  Whatever does not
  * add up is declined: the caller copies it by ordinary calls.
  *
@@ -57,9 +57,10 @@ static int file_disk_vdev(struct gendisk *disk, u32 *vdev)
 	return 0;
 }
 
-/* 0, or the enum vpipe_reason why this file cannot be a source. */
-int vpfront_file_open(struct file *user, struct vpfront_file *vf)
+/* 0, or the enum vpipe_reason why this file cannot be a source, or a sink. */
+int vpfront_file_open(struct file *user, struct vpfront_file *vf, bool sink)
 {
+	unsigned int flags = O_LARGEFILE | O_DIRECT | O_NONBLOCK;
 	struct inode *inode = file_inode(user);
 	struct super_block *sb = inode->i_sb;
 	struct file *file;
@@ -71,13 +72,14 @@ int vpfront_file_open(struct file *user, struct vpfront_file *vf)
 		return VPIPE_REASON_DISK;
 	if (!file_filesystem_known(sb))
 		return VPIPE_REASON_FILESYSTEM;
-	if (IS_DAX(inode) || IS_ENCRYPTED(inode) || IS_VERITY(inode) || IS_SWAPFILE(inode) ||
-	    !(user->f_mode & FMODE_CAN_ODIRECT))
+	if (!S_ISREG(inode->i_mode) || IS_DAX(inode) || IS_ENCRYPTED(inode) || IS_VERITY(inode) ||
+	    IS_SWAPFILE(inode) || !(user->f_mode & FMODE_CAN_ODIRECT) ||
+	    (sink && user->f_flags & O_APPEND))
 		return VPIPE_REASON_FILE_TYPE;
 
 	/* Our own open file: with it come a file position and flags of our own. */
-	file = dentry_open(&user->f_path, O_RDONLY | O_LARGEFILE | O_DIRECT | O_NONBLOCK,
-			   current_cred());
+	flags |= sink ? O_WRONLY | (user->f_flags & O_SYNC) : O_RDONLY;
+	file = dentry_open(&user->f_path, flags, current_cred());
 	if (IS_ERR(file))
 		return VPIPE_REASON_FILE_TYPE;
 	vf->file = file;
@@ -146,7 +148,7 @@ static bool file_blocks_stay(struct inode *inode, u64 start, const struct vpfron
 }
 
 /*
- * As vpfront_capture_read, pinned by the inode's lock.  The filesystem takes it once
+ * As vpfront_blocks_list, pinned by the inode's lock.  The filesystem takes it once
  * more: it is told not to wait, for it would wait behind a writer that waits for us.
  */
 static ssize_t file_capture_locked(struct vpfront_file *vf, u64 start, size_t len, bool nowait,
@@ -168,7 +170,7 @@ static ssize_t file_capture_locked(struct vpfront_file *vf, u64 start, size_t le
 		seg->pinned = inode;
 		seg->locked = true;
 		seg->nr = 0;
-		listed = vpfront_capture_read(vf->file, vf->disk, start, len, true, seg, in_file);
+		listed = vpfront_blocks_list(vf->file, vf->disk, start, len, true, seg, in_file);
 		if (listed != -EAGAIN || nowait)
 			break;
 		vpfront_file_unpin(seg);
@@ -212,8 +214,8 @@ int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
 	if (vf->by_lock)
 		listed = file_capture_locked(vf, start, len, nowait, seg, &in_file);
 	else
-		listed = vpfront_capture_read(vf->file, vf->disk, start, len, nowait, seg,
-					      &in_file);
+		listed = vpfront_blocks_list(vf->file, vf->disk, start, len, nowait, seg,
+					     &in_file);
 	if (listed >= 0) {
 		end = min3(end, start + (u64)listed, start + in_file);
 		if (end > pos)

@@ -19,9 +19,12 @@ static int __init vpfront_init(void)
 	ret = vpfront_capture_init();
 	if (ret)
 		return ret;
-	ret = vpfront_pipe_init();
+	ret = vpfront_sink_init();
 	if (ret)
 		goto err_capture;
+	ret = vpfront_pipe_init();
+	if (ret)
+		goto err_sink;
 	ret = vpfront_chardev_init();
 	if (ret)
 		goto err_pipe;
@@ -34,6 +37,8 @@ err_chardev:
 	vpfront_chardev_exit();
 err_pipe:
 	vpfront_pipe_exit();
+err_sink:
+	vpfront_sink_exit();
 err_capture:
 	vpfront_capture_exit();
 	return ret;
@@ -44,6 +49,7 @@ static void __exit vpfront_exit(void)
 	vpfront_xenbus_exit();
 	vpfront_chardev_exit();
 	vpfront_pipe_exit();
+	vpfront_sink_exit();
 	vpfront_capture_exit();
 }
 

@@ -4,15 +4,13 @@
  * something happened: it was started, an event came, it was cancelled, the backend
  * wants to go or is gone.
  *
- *   START      map the first segments, freeze the socket, push ATTACH, the send
- *              queue, TRANSFERs (and DETACH when that is all) at once
- *   MOVING     keep two segments with the backend; DETACH behind the last
- *   DETACHING  wait for the socket; RETURN, thaw, RELEASE
- *   DONE
+ *   START      map the first piece of a file, freeze the sockets, push ATTACH, the
+ *              queues, TRANSFERs (and DETACH when that is all) at once
+ *   MOVING     keep the backend fed (feed.c); DETACH behind the last; take home what
+ *              was let go
+ *   DONE       everything is home
  *
- * Before the freeze everything can be declined with nothing moved.  After it the
- * socket always comes home before the operation ends, or is reset when its state
- * is lost with the backend.
+ * Before the freeze everything can be declined with nothing moved.
  */
 #include <linux/file.h>
 #include <linux/module.h>
@@ -65,48 +63,64 @@ void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned)
 	vpfront_pipe_kick(pipe);
 }
 
+static void pipe_source_done(struct vpfront_pipe *pipe, struct vpfront_segment *seg,
+			     const struct xen_vpipe_event *evt)
+{
+	u64 moved = min(evt->moved, seg->length);
+
+	if (vpfront_pipe_to_socket(pipe))
+		pipe->moved += moved;
+	else
+		WRITE_ONCE(pipe->filled, pipe->filled + moved);
+	if (evt->status < 0) {
+		if (!pipe->error)
+			WRITE_ONCE(pipe->error, evt->status);
+	} else if (pipe->kind == VPIPE_KIND_SOCKET_TO_FILE) {
+		if (!moved)
+			WRITE_ONCE(pipe->ended, true);
+	} else if (moved < seg->length) {
+		if (vpfront_pipe_from_socket(pipe))
+			WRITE_ONCE(pipe->ended, true);
+		else if (!pipe->error)
+			WRITE_ONCE(pipe->error, -EIO);
+	}
+	/* Here and now: the work may be waiting behind a truncation. */
+	if (xchg(&seg->busy, 0))
+		vpfront_file_unpin(seg);
+}
+
 /* From the event handler, under the queue's lock, in interrupt context. */
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt)
 {
-	struct vpfront_segment *seg;
+	struct vpfront_segment *batch = &pipe->sink.batch;
 	unsigned int i;
 
 	if (evt->type == XEN_VPIPE_EVT_DETACHED) {
-		pipe->detach_status = evt->status;
-		smp_store_release(&pipe->detached, true);	/* after detach_status */
+		struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs > 1 &&
+						     evt->flow == pipe->leg[1].flow];
+
+		leg->detach_status = evt->status;
+		smp_store_release(&leg->detached, true);	/* after detach_status */
 	} else if (evt->type == XEN_VPIPE_EVT_TRANSFER_DONE) {
-		for (i = 0; i < VPFRONT_SEGMENTS; i++) {
-			seg = &pipe->segment[i];
-			if (seg->cookie != evt->cookie || !xchg(&seg->busy, 0))
-				continue;
-			/* Here and now: the work may be waiting behind a truncation. */
-			vpfront_file_unpin(seg);
-			pipe->moved += min(evt->moved, seg->length);
-			if (!pipe->error && evt->status < 0)
-				pipe->error = evt->status;
-			else if (!pipe->error && evt->moved < seg->length)
-				pipe->error = -EIO;
-			break;
+		for (i = 0; i < VPFRONT_SEGMENTS; i++)
+			if (smp_load_acquire(&pipe->segment[i].busy) &&	/* before its cookie */
+			    pipe->segment[i].cookie == evt->cookie)
+				pipe_source_done(pipe, &pipe->segment[i], evt);
+		if (smp_load_acquire(&batch->busy) &&	/* likewise */
+		    batch->cookie == evt->cookie) {
+			pipe->sink.status = evt->status;
+			pipe->sink.moved = evt->moved;
+			smp_store_release(&batch->busy, 0);	/* after both */
+			wake_up_all(&pipe->dev->wait);
+			return;		/* the work waits in the filesystem */
 		}
 	}
 	vpfront_pipe_kick(pipe);
 }
 
-/* --- the source: segments mapped ahead of the backend ----------------------- */
-
-static bool pipe_must_stop(struct vpfront_pipe *pipe)
+bool vpfront_pipe_must_stop(struct vpfront_pipe *pipe)
 {
 	return READ_ONCE(pipe->cancelled) || READ_ONCE(pipe->dev->closing) || pipe->revoked;
-}
-
-static bool pipe_pinned(struct vpfront_pipe *pipe)
-{
-	unsigned int i;
-
-	for (i = 0; i < VPFRONT_SEGMENTS; i++)
-		if (READ_ONCE(pipe->segment[i].busy) && READ_ONCE(pipe->segment[i].pinned))
-			return true;
-	return false;
 }
 
 static void pipe_pin_timer(struct timer_list *timer)
@@ -121,7 +135,7 @@ static void pipe_pin_timer(struct timer_list *timer)
  */
 static void pipe_watch_pins(struct vpfront_pipe *pipe)
 {
-	if (!pipe_pinned(pipe)) {
+	if (!vpfront_feed_pinned(pipe)) {
 		pipe->contended = 0;
 		return;
 	}
@@ -134,71 +148,38 @@ static void pipe_watch_pins(struct vpfront_pipe *pipe)
 	mod_timer(&pipe->pin_timer, jiffies + msecs_to_jiffies(PIN_CHECK_MS));
 }
 
-/*
- * Map the next piece into a free segment.  False: nothing mapped; either not now,
- * or never, and then `end` and the reason say so.  Never waits for the file's lock
- * while we keep somebody else waiting who has it.
- */
-static bool pipe_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
-{
-	bool nowait = pipe_pinned(pipe);
-	int ret = 0;
-
-	/* Let them in between two segments; then wait behind them. */
-	if (nowait && vpfront_file_contended(&pipe->file))
-		return false;
-
-	if (!pipe->started) {
-		ret = vpfront_file_flush(&pipe->file, pipe->pos, pipe->end);
-		pipe->started = true;
-	}
-	if (!ret)
-		ret = vpfront_file_map(&pipe->file, pipe->pos, pipe->end, nowait, seg);
-	if (ret == -EAGAIN && nowait)
-		return false;
-	if (ret) {
-		pipe->end = pipe->pos;
-		if (ret == -ENODATA)	/* the file has become shorter: that is its end */
-			pipe->length = pipe->mapped;
-		else if (ret == -EOPNOTSUPP)
-			pipe->reason = VPIPE_REASON_FILESYSTEM;
-		else
-			pipe->map_error = ret;
-		return false;
-	}
-	pipe->mapped += seg->length;
-	seg->cookie = ++pipe->cookie;
-	pipe->pos += seg->length;
-	return true;
-}
-
-static int pipe_feed(struct vpfront_pipe *pipe)
-{
-	unsigned int i;
-	int ret = 0;
-
-	if (pipe_must_stop(pipe) || READ_ONCE(pipe->error) || pipe->transfer_status)
-		pipe->end = pipe->pos;
-	for (i = 0; !ret && pipe->pos < pipe->end && i < VPFRONT_SEGMENTS; i++) {
-		struct vpfront_segment *seg = &pipe->segment[i];
-
-		if (READ_ONCE(seg->busy))
-			continue;
-		/* Holding nothing, and with the backend at work on what it has. */
-		vpfront_command_collect(pipe);
-		if (!pipe_map(pipe, seg))
-			break;
-		WRITE_ONCE(seg->busy, 1);
-		ret = vpfront_command_transfer(pipe, seg);
-	}
-	if (!ret && pipe->pos >= pipe->end && !pipe->detach_sent) {
-		pipe->detach_sent = true;
-		ret = vpfront_command_simple(pipe, XEN_VPIPE_OP_DETACH);
-	}
-	return ret;
-}
-
 /* --- the end ------------------------------------------------------------------ */
+
+/* Why was less moved than asked for? */
+static void pipe_judge(struct vpfront_pipe *pipe)
+{
+	struct vpipe_result *result = &pipe->result;
+	bool left = pipe->filled != pipe->taken;	/* in the buffer, for ordinary calls */
+	int error = 0;
+
+	if (READ_ONCE(pipe->cancelled))
+		error = ECANCELED;
+	else if (pipe->file_error)
+		error = -pipe->file_error;
+	else if (pipe->error && pipe->error != -ECANCELED && !pipe->reason && !left)
+		error = -pipe->error;
+	result->status = error ? VPIPE_STATUS_FAILED : VPIPE_STATUS_DECLINED;
+	result->error = error;
+	if (error)
+		return;
+	if (pipe->reason)
+		result->reason = pipe->reason;
+	else if (pipe->ended && !left)
+		result->status = VPIPE_STATUS_DONE;
+	else if (pipe->transfer_status)
+		result->reason = VPIPE_REASON_REFUSED;
+	else if (pipe->revoked)
+		result->reason = VPIPE_REASON_CONTENDED;
+	else if (!pipe->dev || READ_ONCE(pipe->dev->closing))
+		result->reason = VPIPE_REASON_NO_BACKEND;
+	else
+		result->reason = left ? VPIPE_REASON_ALIGNMENT : VPIPE_REASON_LIMIT;
+}
 
 static void pipe_finish(struct vpfront_pipe *pipe)
 {
@@ -209,28 +190,20 @@ static void pipe_finish(struct vpfront_pipe *pipe)
 		vpfront_file_unpin(&pipe->segment[i]);
 	pipe->stage = VPFRONT_DONE;
 	result->moved = pipe->moved;
-	if (pipe->moved >= pipe->length) {
-		result->status = VPIPE_STATUS_DONE;
-	} else if (READ_ONCE(pipe->cancelled)) {
-		result->status = VPIPE_STATUS_FAILED;
-		result->error = ECANCELED;
-	} else if (pipe->error && pipe->error != -ECANCELED) {
-		result->status = VPIPE_STATUS_FAILED;
-		result->error = -pipe->error;
-	} else if (pipe->map_error) {
-		result->status = VPIPE_STATUS_FAILED;
-		result->error = -pipe->map_error;
-	} else {
-		result->status = VPIPE_STATUS_DECLINED;
-		result->reason = pipe->reason ?: pipe->transfer_status ? VPIPE_REASON_REFUSED :
-				 pipe->revoked ? VPIPE_REASON_CONTENDED : VPIPE_REASON_NO_BACKEND;
-	}
+	if (pipe->moved < pipe->length)
+		pipe_judge(pipe);
 	timer_shutdown_sync(&pipe->pin_timer);
 	/* With nothing moved the error is told here, as send() would, and only once. */
-	if (result->status == VPIPE_STATUS_FAILED && !result->moved && pipe->sock.socket)
-		sock_error(pipe->sock.socket->sk);
+	for (i = 0; i < pipe->nr_legs; i++) {
+		struct socket *socket = pipe->leg[i].sock.socket;
+
+		if (result->status == VPIPE_STATUS_FAILED && !result->moved && socket &&
+		    READ_ONCE(socket->sk->sk_err) == result->error)
+			sock_error(socket->sk);
+	}
 
 	vpfront_file_close(&pipe->file);
+	vpfront_sink_close(&pipe->sink);
 	if (pipe->dev)
 		vpfront_xenbus_put(pipe->dev);
 	vpfront_chardev_finished(pipe);
@@ -246,127 +219,118 @@ static void pipe_decline(struct vpfront_pipe *pipe, enum vpipe_reason reason)
 	pipe_finish(pipe);
 }
 
-static void pipe_drop_flow(struct vpfront_pipe *pipe)
-{
-	vpfront_command_collect(pipe);
-	vpfront_ring_flow_put(pipe->queue, pipe->flow);
-}
-
-/* The backend is gone or has broken the protocol, and with it the connection. */
 static void pipe_lost(struct vpfront_pipe *pipe)
 {
-	if (!READ_ONCE(pipe->dev->broken))
-		vpfront_command_simple(pipe, XEN_VPIPE_OP_RELEASE);
-	pipe_drop_flow(pipe);
-	if (pipe->sock.frozen)
-		vpfront_sock_abort(&pipe->sock, ECONNRESET);
-	if (!pipe->error)
-		pipe->error = -ECONNRESET;
-	pipe_finish(pipe);
+	unsigned int i;
+
+	for (i = 0; i < pipe->nr_legs; i++)
+		vpfront_leg_lost(pipe, &pipe->leg[i]);
 }
 
-/* The backend has let go: take the connection home. */
-static void pipe_return(struct vpfront_pipe *pipe)
+/* Is everything home?  Then the operation has ended. */
+static void pipe_finish_if_home(struct vpfront_pipe *pipe)
 {
-	struct xen_vpipe_tcp_state st = {};
-	u32 offset = 0, bytes = 0;
-	int ret;
+	unsigned int i;
 
-	if (pipe->detach_status == -ETIMEDOUT) {
-		/* RELEASE resets the connection; here it is as if that had come in. */
-		vpfront_sock_abort(&pipe->sock, ETIMEDOUT);
-		goto release;
-	}
-	do {
-		ret = vpfront_command_return(pipe, offset, &st, &bytes);
-		if (ret)
-			break;
-		offset += bytes;
-	} while (offset < st.unread && bytes);
-	if (!ret && offset < st.unread)
-		ret = -EPROTO;
-	if (ret) {
-		pr_err_ratelimited("vpipe-front: a connection did not come back: %d\n", ret);
-		vpfront_sock_abort(&pipe->sock, ECONNRESET);
-	} else {
-		vpfront_sock_thaw_end(&pipe->sock, &st);
-	}
-release:
-	vpfront_command_simple(pipe, XEN_VPIPE_OP_RELEASE);
-	pipe_drop_flow(pipe);
+	for (i = 0; i < pipe->nr_legs; i++)
+		if (!pipe->leg[i].home)
+			return;
 	pipe_finish(pipe);
 }
 
 /* --- stages ------------------------------------------------------------------- */
 
-/* The backend did not take the connection: nothing has moved. */
-static void pipe_attach_failed(struct vpfront_pipe *pipe)
+static int pipe_detach(struct vpfront_pipe *pipe)
 {
-	pipe_drop_flow(pipe);
-	vpfront_sock_unfreeze(&pipe->sock);
-	pipe->moved = 0;
-	pipe_decline(pipe, pipe->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
-							    VPIPE_REASON_REFUSED);
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < pipe->nr_legs; i++)
+		ret = vpfront_leg_detach(pipe, &pipe->leg[i]);
+	return ret;
+}
+
+/* What the backend did not take is as it was; what it half took is lost. */
+static void pipe_judge_attach(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < pipe->nr_legs; i++) {
+		struct vpfront_leg *leg = &pipe->leg[i];
+
+		/* Whatever is not known to have been refused may have been done. */
+		if (leg->attach_status && leg->attach_status != -EIO) {
+			vpfront_leg_unfreeze(pipe, leg);
+			pipe->reason = leg->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
+								       VPIPE_REASON_REFUSED;
+		} else if (leg->attach_status || leg->queue_status) {
+			vpfront_leg_lost(pipe, leg);
+		}
+	}
 }
 
 static void pipe_begin(struct vpfront_pipe *pipe)
 {
-	int ret;
+	unsigned int i;
+	int ret = 0;
 
-	if (pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken) ||
-	    !pipe_map(pipe, &pipe->segment[0])) {
+	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken) ||
+	    !vpfront_feed_prepare(pipe)) {
 		pipe_finish(pipe);
 		return;
 	}
-	ret = vpfront_ring_flow_get(pipe->queue, pipe, &pipe->flow);
-	if (ret) {
-		pipe_decline(pipe, VPIPE_REASON_BUSY);
-		return;
-	}
-	ret = vpfront_sock_freeze(&pipe->sock);
-	if (ret) {
-		vpfront_ring_flow_put(pipe->queue, pipe->flow);
+	for (i = 0; i < pipe->nr_legs; i++) {
+		ret = vpfront_leg_freeze(pipe, &pipe->leg[i]);
+		if (!ret)
+			continue;
+		while (i--)
+			vpfront_leg_unfreeze(pipe, &pipe->leg[i]);
 		pipe_decline(pipe, ret);
 		return;
 	}
-	pipe->segment[0].busy = 1;
-	ret = vpfront_command_attach(pipe) ?: vpfront_command_queue(pipe) ?:
-	      vpfront_command_transfer(pipe, &pipe->segment[0]);
-	if (!ret && pipe->pos >= pipe->end)
-		ret = pipe_feed(pipe);	/* that was all: DETACH goes along */
+	pipe->stage = VPFRONT_MOVING;
+	for (i = 0; !ret && i < pipe->nr_legs; i++)
+		ret = vpfront_leg_attach(pipe, &pipe->leg[i]);
+	if (!ret)
+		ret = vpfront_feed(pipe);
+	if (!ret && pipe->fed)
+		ret = pipe_detach(pipe);	/* that was all: DETACH goes along */
 	vpfront_command_collect(pipe);
-	/* Whatever is not known to have been refused may have been done. */
-	if (pipe->attach_status && pipe->attach_status != -EIO)
-		pipe_attach_failed(pipe);
-	else if (ret || pipe->attach_status || pipe->queue_status)
+	pipe_judge_attach(pipe);
+	if (ret)
 		pipe_lost(pipe);
-	else
-		pipe->stage = VPFRONT_MOVING;
 }
 
 static void pipe_advance(struct vpfront_pipe *pipe)
 {
+	unsigned int i;
 	u32 linger;
 	int ret = 0;
 
 	if (READ_ONCE(pipe->dev->broken)) {
 		pipe_lost(pipe);
+		pipe_finish(pipe);
 		return;
 	}
 	pipe_watch_pins(pipe);
 	/* Only for a process that is gone may the connection be reset in the end. */
 	linger = READ_ONCE(pipe->orphaned) ? LINGER_KILLED_MS : XEN_VPIPE_LINGER_FOREVER;
-	if (pipe_must_stop(pipe) && pipe->linger_sent != linger) {
-		pipe->linger_sent = linger;
-		ret = vpfront_command_simple(pipe, XEN_VPIPE_OP_CANCEL);
-	}
-	if (!ret)
-		ret = pipe_feed(pipe);
+	for (i = 0; !ret && vpfront_pipe_must_stop(pipe) && i < pipe->nr_legs; i++)
+		ret = vpfront_leg_cancel(pipe, &pipe->leg[i], linger);
+	if (!ret && !pipe->fed)
+		ret = vpfront_feed(pipe);
+	if (!ret && pipe->fed)
+		ret = pipe_detach(pipe);
 	vpfront_command_collect(pipe);
 	if (ret)
 		pipe_lost(pipe);
-	else if (smp_load_acquire(&pipe->detached))	/* before detach_status */
-		pipe_return(pipe);
+	for (i = 0; i < pipe->nr_legs; i++) {
+		struct vpfront_leg *leg = &pipe->leg[i];
+
+		if (!leg->home && smp_load_acquire(&leg->detached))	/* before detach_status */
+			vpfront_leg_return(pipe, leg);
+	}
+	pipe_finish_if_home(pipe);
 }
 
 static void pipe_work(struct work_struct *work)
@@ -386,7 +350,7 @@ static void pipe_work(struct work_struct *work)
  * nothing until it is started.
  */
 struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file *out,
-					 u64 in_offset, u64 length)
+					 u64 in_offset, u64 out_offset, u64 length)
 {
 	struct vpfront_pipe *pipe = kzalloc(sizeof(*pipe), GFP_KERNEL_ACCOUNT);
 	unsigned int i;
@@ -399,7 +363,8 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	INIT_LIST_HEAD(&pipe->calls);
 	INIT_LIST_HEAD(&pipe->node);
 	init_waitqueue_head(&pipe->wait);
-	for (i = 0; i < VPFRONT_SEGMENTS; i++) {
+	pipe->kind = kind;
+	for (i = 0; !vpfront_pipe_from_socket(pipe) && i < VPFRONT_SEGMENTS; i++) {
 		pipe->segment[i].extent = kvcalloc(XEN_VPIPE_MAX_EXTENTS,
 						   sizeof(struct xen_vpipe_extent),
 						   GFP_KERNEL_ACCOUNT);
@@ -408,43 +373,84 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 			return ERR_PTR(-ENOMEM);
 		}
 	}
-	pipe->kind = kind;
 	pipe->in = in;
 	pipe->out = out;
 	pipe->length = length;
 	pipe->pos = in_offset;
 	pipe->end = in_offset + length;
+	pipe->out_pos = out_offset;
 	__module_get(THIS_MODULE);
 	return pipe;
 }
 
+/* The next leg, of a socket or (NULL) of none.  0, or an enum vpipe_reason. */
+static int pipe_add_leg(struct vpfront_pipe *pipe, struct socket *socket, bool source)
+{
+	struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs++];
+
+	if (socket && (socket->sk->sk_family != AF_INET || socket->type != SOCK_STREAM ||
+		       socket->sk->sk_protocol != IPPROTO_TCP))
+		return VPIPE_REASON_SOCKET_TYPE;
+	leg->sock.socket = socket;
+	leg->sock.source = source;
+	return 0;
+}
+
+static int pipe_open_sink(struct vpfront_pipe *pipe)
+{
+	u64 limit = min_t(u64, rlimit(RLIMIT_FSIZE), file_inode(pipe->out)->i_sb->s_maxbytes);
+	int ret = vpfront_sink_open(&pipe->sink, pipe->out);
+	u32 mask = pipe->sink.file.align - 1;
+
+	if (ret)
+		return ret;
+	if (pipe->out_pos & mask ||
+	    (!vpfront_pipe_from_socket(pipe) && (pipe->pos - pipe->out_pos) & mask) ||
+	    pipe->length <= mask)
+		return VPIPE_REASON_ALIGNMENT;
+	if (pipe->out_pos >= limit)
+		return VPIPE_REASON_LIMIT;
+	pipe->end = min(pipe->end, pipe->pos + (limit - pipe->out_pos));
+	return 0;
+}
+
 /* In the caller's context, with its credentials: what can be declined at once is. */
+static int pipe_open(struct vpfront_pipe *pipe)
+{
+	struct socket *in = sock_from_file(pipe->in), *out = sock_from_file(pipe->out);
+	int reason = 0;
+
+	pipe->dev = vpfront_xenbus_get();
+	if (!pipe->dev)
+		return VPIPE_REASON_NO_BACKEND;
+	if (!(pipe->dev->kinds & 1U << pipe->kind))
+		return VPIPE_REASON_KIND;
+	if (vpfront_pipe_from_socket(pipe))
+		reason = pipe_add_leg(pipe, in, true);
+	else
+		reason = vpfront_file_open(pipe->in, &pipe->file, false);
+	if (reason)
+		return reason;
+	if (vpfront_pipe_to_socket(pipe))
+		return pipe_add_leg(pipe, out, false);
+	if (!vpfront_pipe_from_socket(pipe))
+		reason = pipe_add_leg(pipe, NULL, false);
+	return reason ?: pipe_open_sink(pipe);
+}
+
 void vpfront_pipe_start(struct vpfront_pipe *pipe)
 {
-	struct socket *socket = sock_from_file(pipe->out);
-	int reason = 0;
+	int reason;
 
 	if (!pipe->length) {
 		pipe_finish(pipe);
 		return;
 	}
-	pipe->dev = vpfront_xenbus_get();
-	if (!pipe->dev)
-		reason = VPIPE_REASON_NO_BACKEND;
-	else if (pipe->kind != VPIPE_KIND_FILE_TO_SOCKET || !pipe->dev->file_to_socket)
-		reason = VPIPE_REASON_KIND;
-	else if (!S_ISREG(file_inode(pipe->in)->i_mode))
-		reason = VPIPE_REASON_FILE_TYPE;
-	else if (socket->sk->sk_family != AF_INET || socket->type != SOCK_STREAM ||
-		 socket->sk->sk_protocol != IPPROTO_TCP)
-		reason = VPIPE_REASON_SOCKET_TYPE;
-	else
-		reason = vpfront_file_open(pipe->in, &pipe->file);
+	reason = pipe_open(pipe);
 	if (reason) {
 		pipe_decline(pipe, reason);
 		return;
 	}
-	pipe->sock.socket = socket;
 	pipe->queue = pipe->dev->queue[raw_smp_processor_id() % pipe->dev->nr_queues];
 	vpfront_pipe_kick(pipe);
 }

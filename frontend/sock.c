@@ -9,6 +9,9 @@
  * guard.c.  The send queue stays in the socket until the connection is back, for
  * the case that the backend does not take it.
  *
+ * Of a source the bytes that were received and not read go along as well; they too
+ * stay here until the connection is back.
+ *
  * Thaw: the send queue has been acknowledged while away and is dropped; sequence
  * numbers that judge "before" and "after" are all set anew, because the connection
  * may have moved by more than 2 GiB; bytes that arrived and were not read are
@@ -135,6 +138,9 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	cond_resched();
 	lock_sock(sk);
 	ret = sock_refuse(vs->socket) ?: sock_route(sk, st);
+	if (!ret && vs->source &&
+	    tcp_sk(sk)->rcv_nxt - tcp_sk(sk)->copied_seq > XEN_VPIPE_MAX_UNREAD)
+		ret = VPIPE_REASON_BUSY;
 	if (ret) {
 		vpfront_guard_clear(vs->socket);
 		sock_wake(sk);
@@ -145,10 +151,13 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	vpipe_tcp_stop_timers(sk);
 	vs->tcp_state = sk->sk_state;
 	vpipe_tcp_snapshot(sk, st);
+	vs->unread = st->rcv_nxt - tcp_sk(sk)->copied_seq;
 	st->state = XEN_VPIPE_TCP_ESTABLISHED;
 	if (sk->sk_state == TCP_CLOSE_WAIT) {
 		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
 		st->rcv_nxt--;			/* the FIN is not data */
+		if (vs->unread)
+			vs->unread--;
 		if (after(st->rcv_wup, st->rcv_nxt))
 			st->rcv_wup = st->rcv_nxt;
 	}
@@ -203,6 +212,29 @@ u32 vpfront_sock_copy_queue(struct vpfront_sock *vs, u32 offset, void *to, u32 l
 		if (!left)
 			break;
 		sock_copy_skb(skb, 0, &offset, &at, &left);
+	}
+	release_sock(sk);
+	return len - left;
+}
+
+/* Bytes [offset, offset + len) of what a frozen socket has received and not read. */
+u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 len)
+{
+	struct sock *sk = vs->socket->sk;
+	u32 seq = tcp_sk(sk)->copied_seq, left = len, skip;
+	struct sk_buff *skb;
+	u8 *at = to;
+
+	lock_sock(sk);
+	skb_queue_walk(&sk->sk_receive_queue, skb) {
+		if (!left)
+			break;
+		/* A buffer may begin with bytes that the one before it had too. */
+		skip = seq - TCP_SKB_CB(skb)->seq;
+		if (skip >= skb->len)
+			continue;
+		seq += skb->len - skip;
+		sock_copy_skb(skb, skip, &offset, &at, &left);
 	}
 	release_sock(sk);
 	return len - left;
@@ -279,6 +311,11 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	lock_sock(sk);
 	sock_purge_send_queue(sk);
 	sock_purge_out_of_order(sk);
+	if (vs->source) {		/* what is unread comes back, or has been moved */
+		__skb_queue_purge(&sk->sk_receive_queue);
+		WRITE_ONCE(tp->rcv_nxt, st->rcv_nxt - st->unread);
+		WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
+	}
 
 	tp->snd_una = snd;
 	tp->snd_sml = snd;
@@ -368,6 +405,8 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	} else {
 		if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT && sk->sk_state == TCP_ESTABLISHED)
 			sock_fin_received(sk);
+		else if (vs->source && sk->sk_state == TCP_CLOSE_WAIT)
+			WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
 		vpipe_tcp_ack_now(sk);
 		if (sock_flag(sk, SOCK_KEEPOPEN))
 			inet_csk_reset_keepalive_timer(sk, keepalive_time_when(tp));

@@ -3,12 +3,14 @@
  * vpfront.h: what the files of the frontend module offer each other.
  *
  * The way of a transfer: chardev.c (ioctl) -> pipe.c (one operation's life) ->
- * file.c (file to extents) and sock.c (socket to TCP state) -> command.c and ring.c
- * (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
+ * leg.c (its flows) and feed.c (what is moved next) -> file.c (file to extents),
+ * sink.c (extents to be written), sock.c (socket to TCP state) -> command.c and
+ * ring.c (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
  */
 #ifndef _VPFRONT_H
 #define _VPFRONT_H
 
+#include <linux/bio.h>
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/net.h>
@@ -33,18 +35,20 @@ struct vpfront_device {
 	struct vpfront_queue **queue;
 	unsigned int nr_queues;
 	unsigned int max_flows;		/* of a queue, as the backend said */
-	bool file_to_socket;		/* feature-file-to-socket */
+	u32 kinds;			/* bit (1 << enum vpipe_kind) for each that it serves */
 	bool broken;			/* the backend broke the protocol or is gone */
 	bool closing;			/* no new operations; the running ones come home */
 	bool connected;
+	bool gone;			/* the backend touches nothing of ours any more */
 	unsigned int users;		/* operations, under the lock of xenbus.c */
 	enum xenbus_state backend_state;
-	wait_queue_head_t wait;		/* for users and backend_state to change */
+	wait_queue_head_t wait;		/* for users, backend_state, gone; for a write to end */
 	struct work_struct close_work;	/* sees the operations off */
 };
 
 struct vpfront_device *vpfront_xenbus_get(void);
 void vpfront_xenbus_put(struct vpfront_device *dev);
+bool vpfront_xenbus_gone(struct vpfront_device *dev);
 int vpfront_xenbus_init(void);
 void vpfront_xenbus_exit(void);
 
@@ -81,14 +85,32 @@ int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_pipe *pipe
 void vpfront_ring_flow_put(struct vpfront_queue *queue, u32 flow);
 void vpfront_ring_kick_flows(struct vpfront_queue *queue);
 
-/* --- capture.c: which disk blocks a read would have touched -------------- */
+/* --- capture.c: the bios of reads and writes that never reach the disk --- */
+
+struct vpfront_capture {
+	struct list_head node;
+	struct gendisk *disk;		/* where the bios must be going */
+	enum req_op op;
+	struct bio_vec *bvec;		/* how they are recognised; clones share it */
+	unsigned int nr_bvec;
+	struct block_device *bdev;	/* where they were going */
+	/* Byte `pos` of the range, in the submitter's context; _end_bio must follow. */
+	void (*caught)(struct vpfront_capture *cap, struct bio *bio, u64 pos);
+};
+
+int vpfront_capture_begin(struct vpfront_capture *cap, size_t len);
+void vpfront_capture_end(struct vpfront_capture *cap);
+void vpfront_capture_end_bio(struct vpfront_capture *cap, struct bio *bio, blk_status_t status);
+bool vpfront_capture_clean(void);
+int vpfront_capture_init(void);
+void vpfront_capture_exit(void);
+
+/* --- blocks.c: which disk blocks a read would have touched --------------- */
 
 struct vpfront_segment;
 
-ssize_t vpfront_capture_read(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
-			     bool nowait, struct vpfront_segment *seg, u64 *end);
-int vpfront_capture_init(void);
-void vpfront_capture_exit(void);
+ssize_t vpfront_blocks_list(struct file *file, struct gendisk *disk, loff_t pos, size_t len,
+			    bool nowait, struct vpfront_segment *seg, u64 *end);
 
 /* --- file.c: a file's range as extents of a virtual disk ----------------- */
 
@@ -100,7 +122,7 @@ struct vpfront_file {
 	bool by_lock;			/* how its blocks are pinned, see file.c */
 };
 
-/* A piece of a file, with its blocks pinned until it is released. */
+/* A piece of the source; of a file: with its blocks pinned until it is released. */
 struct vpfront_segment {
 	struct inode *pinned;		/* whose blocks stay where they are, or NULL */
 	bool locked;			/* by its lock, else by an inode_dio_begin() */
@@ -109,10 +131,11 @@ struct vpfront_segment {
 	u32 nr;
 	struct xen_vpipe_extent *extent; /* XEN_VPIPE_MAX_EXTENTS of them */
 	u64 cookie;
+	bool mapped;			/* and not yet given to the backend */
 	int busy;			/* with the backend: who clears it unpins */
 };
 
-int vpfront_file_open(struct file *user, struct vpfront_file *vf);
+int vpfront_file_open(struct file *user, struct vpfront_file *vf, bool sink);
 void vpfront_file_close(struct vpfront_file *vf);
 int vpfront_file_flush(struct vpfront_file *vf, u64 pos, u64 end);
 int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
@@ -127,11 +150,14 @@ struct vpfront_sock {
 	struct socket *socket;
 	struct xen_vpipe_tcp_state state;	/* as frozen */
 	int tcp_state;				/* TCP_ESTABLISHED or TCP_CLOSE_WAIT */
+	u32 unread;				/* bytes received and not read, as frozen */
+	bool source;				/* they go along */
 	bool frozen;
 };
 
 int vpfront_sock_freeze(struct vpfront_sock *vs);
 u32 vpfront_sock_copy_queue(struct vpfront_sock *vs, u32 offset, void *to, u32 len);
+u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 len);
 void vpfront_sock_unfreeze(struct vpfront_sock *vs);
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const void *data, u32 len);
@@ -145,15 +171,63 @@ void vpfront_guard_set(struct socket *socket);
 void vpfront_guard_clear(struct socket *socket);
 void vpfront_guard_init(void);
 
+/* --- leg.c: a flow of an operation, and the connection in it ---------------- */
+
+struct vpfront_leg {
+	struct vpfront_sock sock;	/* no socket: a flow that is no connection */
+	u32 flow;
+	int attach_status, queue_status;
+	bool detach_sent;
+	u32 linger_sent;		/* with CANCEL, ms; 0: not sent */
+	bool home;			/* the backend has nothing of it any more */
+
+	/* Written by the event handler under the queue's lock. */
+	bool detached;
+	s32 detach_status;
+};
+
+int vpfront_leg_freeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+void vpfront_leg_unfreeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+int vpfront_leg_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+int vpfront_leg_cancel(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 linger_ms);
+int vpfront_leg_detach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+void vpfront_leg_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+void vpfront_leg_lost(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+
+/* --- sink.c: the backend's data into a file --------------------------------- */
+
+struct vpfront_sink {
+	struct vpfront_file file;
+	struct vpfront_capture cap;
+	struct work_struct work;	/* hands to the backend what was caught */
+	spinlock_t lock;		/* serialises held and caught */
+	struct bio_list held;
+	u64 caught;			/* bytes of this write that were caught */
+	struct vpfront_segment batch;	/* what the backend writes just now */
+	bool fua;			/* to stable storage */
+	u64 written;			/* bytes of this write that the backend has written */
+
+	/* Written by the event handler under the queue's lock. */
+	s32 status;
+	u64 moved;
+};
+
+int vpfront_sink_open(struct vpfront_sink *sink, struct file *user);
+void vpfront_sink_close(struct vpfront_sink *sink);
+ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len);
+int vpfront_sink_init(void);
+void vpfront_sink_exit(void);
+
 /* --- pipe.c: one operation's life ---------------------------------------- */
 
 enum vpfront_stage {
 	VPFRONT_START,		/* nothing has happened yet */
-	VPFRONT_MOVING,		/* the backend has the socket */
+	VPFRONT_MOVING,		/* the backend is at it */
 	VPFRONT_DONE,
 };
 
 #define VPFRONT_SEGMENTS	2	/* in flight at once */
+#define VPFRONT_LEGS		2	/* source and sink, if both are sockets */
 
 struct vpfront_context;
 
@@ -162,35 +236,37 @@ struct vpfront_pipe {
 	struct work_struct work;	/* the only one who moves the stage */
 	struct vpfront_device *dev;
 	struct vpfront_queue *queue;
-	u32 flow;
 	u32 kind;
 	enum vpfront_stage stage;
 
 	struct file *in, *out;		/* references, so that close() does no harm */
-	struct vpfront_file file;
-	struct vpfront_sock sock;
+	struct vpfront_leg leg[VPFRONT_LEGS];	/* the flow of commands is the first's */
+	unsigned int nr_legs;
+	struct vpfront_file file;	/* the source */
+	struct vpfront_sink sink;
 	u64 length;			/* bytes asked for, cut at the end of the file */
-	u64 pos, end;			/* what is still to be mapped, bytes */
-	u64 cookie;
+	u64 pos, end;			/* of the source, what is still to be asked for, bytes */
+	u64 out_pos;			/* where in the sink file the next byte goes */
+	atomic64_t cookie;		/* the last one used */
 	bool started;			/* the source was flushed */
-	bool detach_sent;
-	u32 linger_sent;		/* with CANCEL, ms; 0: not sent */
+	bool fed;			/* nothing more will be asked for */
 	u64 mapped;			/* bytes handed to segments */
+	u64 taken;			/* bytes that left the backend's buffer for a disk */
 	bool revoked;			/* somebody else wants the file */
 	unsigned int contended;		/* times in a row that this was seen */
 	struct timer_list pin_timer;	/* looks after it while segments are pinned */
 	struct vpfront_segment segment[VPFRONT_SEGMENTS];
 
 	struct list_head calls;		/* commands pushed, answers not looked at */
-	int attach_status, queue_status, transfer_status;
+	int transfer_status;
 	int reason;			/* enum vpipe_reason: why the rest is declined */
-	int map_error;			/* the source file failed */
+	int file_error;			/* the source file or the sink file failed */
 
 	/* Written by the event handler under the queue's lock. */
-	bool detached;
-	s32 detach_status;
-	u64 moved;
+	u64 filled;			/* bytes that came into the backend's buffer */
+	u64 moved;			/* of a sink that is a file: written by the work */
 	s32 error;			/* the first failure of a TRANSFER */
+	bool ended;			/* the source's stream has ended */
 
 	bool cancelled;			/* set once, by anyone */
 	bool orphaned;			/* likewise: its process is gone */
@@ -205,24 +281,45 @@ struct vpfront_pipe {
 	wait_queue_head_t wait;
 };
 
+static inline bool vpfront_pipe_from_socket(const struct vpfront_pipe *pipe)
+{
+	return pipe->kind == VPIPE_KIND_SOCKET_TO_FILE ||
+	       pipe->kind == VPIPE_KIND_SOCKET_TO_SOCKET;
+}
+
+static inline bool vpfront_pipe_to_socket(const struct vpfront_pipe *pipe)
+{
+	return pipe->kind == VPIPE_KIND_FILE_TO_SOCKET ||
+	       pipe->kind == VPIPE_KIND_SOCKET_TO_SOCKET;
+}
+
 struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file *out,
-					 u64 in_offset, u64 length);
+					 u64 in_offset, u64 out_offset, u64 length);
 void vpfront_pipe_start(struct vpfront_pipe *pipe);
 void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned);
+bool vpfront_pipe_must_stop(struct vpfront_pipe *pipe);
 void vpfront_pipe_kick(struct vpfront_pipe *pipe);
 void vpfront_pipe_put(struct vpfront_pipe *pipe);
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt);
 int vpfront_pipe_init(void);
 void vpfront_pipe_exit(void);
 
+/* --- feed.c: what an operation asks the backend to move next ---------------- */
+
+bool vpfront_feed_prepare(struct vpfront_pipe *pipe);
+int vpfront_feed(struct vpfront_pipe *pipe);
+bool vpfront_feed_pinned(struct vpfront_pipe *pipe);
+
 /* --- command.c: what an operation tells the backend ------------------------ */
 
-int vpfront_command_attach(struct vpfront_pipe *pipe);
-int vpfront_command_queue(struct vpfront_pipe *pipe);
+int vpfront_command_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+int vpfront_command_queue(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op);
 int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg);
-int vpfront_command_simple(struct vpfront_pipe *pipe, u16 op);
-int vpfront_command_return(struct vpfront_pipe *pipe, u32 offset, struct xen_vpipe_tcp_state *st,
-			   u32 *bytes);
+int vpfront_command_simple(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op);
+int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua,
+			  bool *refused);
+int vpfront_command_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 offset,
+			   struct xen_vpipe_tcp_state *st, u32 *bytes);
 void vpfront_command_collect(struct vpfront_pipe *pipe);
 
 /* --- chardev.c: /dev/vpipe ------------------------------------------------ */

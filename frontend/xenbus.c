@@ -6,6 +6,8 @@
  * When the backend wants to go (Closing), no new operation starts and the running
  * ones bring their sockets home; the last one to end lets the state go on.  When
  * the backend is simply gone, the queues are broken first, so that nobody waits.
+ * When it broke the protocol it is told to close at once: a write to a file that it
+ * may still be doing cannot end before it has let go.
  */
 #include <linux/delay.h>
 #include <linux/module.h>
@@ -50,6 +52,14 @@ void vpfront_xenbus_put(struct vpfront_device *dev)
 			schedule_work(&dev->close_work);
 	}
 	spin_unlock(&vpfront_lock);
+}
+
+/* Will the backend never again touch a disk for us?  Woken by dev->wait. */
+bool vpfront_xenbus_gone(struct vpfront_device *dev)
+{
+	enum xenbus_state state = READ_ONCE(dev->backend_state);
+
+	return READ_ONCE(dev->gone) || state == XenbusStateClosed || state == XenbusStateUnknown;
 }
 
 static void xenbus_kick_flows(struct vpfront_device *dev)
@@ -109,15 +119,15 @@ static void xenbus_close_work(struct work_struct *work)
 		xenbus_break(dev);
 	} else {
 		xenbus_kick_flows(dev);
+		if (!xenbus_idle(dev))
+			return;
 	}
-	if (!xenbus_idle(dev))
-		return;
 	if (dev->closing && dev->xbdev->state < XenbusStateClosing &&
 	    READ_ONCE(dev->backend_state) < XenbusStateClosed) {
 		/* The backend lets go of our pages now. */
 		dev->connected = false;
 		xenbus_switch_state(dev->xbdev, XenbusStateClosing);
-	} else if (READ_ONCE(dev->backend_state) == XenbusStateClosed &&
+	} else if (READ_ONCE(dev->backend_state) == XenbusStateClosed && xenbus_idle(dev) &&
 		   dev->xbdev->state != XenbusStateClosed) {
 		dev->connected = false;
 		xenbus_free_queues(dev);
@@ -150,6 +160,26 @@ static int xenbus_publish(struct vpfront_device *dev)
 	return ret;
 }
 
+static u32 xenbus_kinds(const char *back)
+{
+	static const struct {
+		const char *node;
+		enum vpipe_kind kind;
+	} features[] = {
+		{ "feature-file-to-socket", VPIPE_KIND_FILE_TO_SOCKET },
+		{ "feature-socket-to-file", VPIPE_KIND_SOCKET_TO_FILE },
+		{ "feature-file-to-file", VPIPE_KIND_FILE_TO_FILE },
+		{ "feature-socket-to-socket", VPIPE_KIND_SOCKET_TO_SOCKET },
+	};
+	unsigned int i;
+	u32 kinds = 0;
+
+	for (i = 0; i < ARRAY_SIZE(features); i++)
+		if (xenbus_read_unsigned(back, features[i].node, 0))
+			kinds |= 1U << features[i].kind;
+	return kinds;
+}
+
 /* The backend is in InitWait: make the queues and publish them. */
 static int xenbus_setup(struct vpfront_device *dev)
 {
@@ -171,7 +201,7 @@ static int xenbus_setup(struct vpfront_device *dev)
 	pages = min(xenbus_read_unsigned(back, "max-pool-pages", 16),
 		    clamp(pool_pages, 16U, (unsigned int)XEN_VPIPE_MAX_POOL_PAGES));
 	dev->max_flows = clamp(xenbus_read_unsigned(back, "max-flows", 1), 1U, 65536U);
-	dev->file_to_socket = xenbus_read_unsigned(back, "feature-file-to-socket", 0);
+	dev->kinds = xenbus_kinds(back);
 	if (pages < 2 + XEN_VPIPE_QUEUE_PAGES) {
 		xenbus_dev_fatal(dev->xbdev, -EPROTO, "backend allows only %u pool pages", pages);
 		return -EPROTO;
@@ -272,7 +302,6 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 	xenbus_begin_closing(dev);
 	if (!xenbus_idle(dev))
 		xenbus_break(dev);
-	wait_event(dev->wait, xenbus_idle(dev));
 	if (dev->nr_queues && xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
 		xenbus_switch_state(xbdev, XenbusStateClosing);
 		for (tries = 50; tries; tries--) {
@@ -283,6 +312,9 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 			msleep(100);
 		}
 	}
+	WRITE_ONCE(dev->gone, true);
+	wake_up_all(&dev->wait);
+	wait_event(dev->wait, xenbus_idle(dev));
 	for (i = 0; i < dev->nr_queues; i++)
 		vpfront_ring_quiesce(dev->queue[i]);
 	cancel_work_sync(&dev->close_work);
@@ -302,7 +334,9 @@ static int vpfront_resume(struct xenbus_device *xbdev)
 {
 	struct vpfront_device *dev = dev_get_drvdata(&xbdev->dev);
 
+	WRITE_ONCE(dev->gone, true);
 	WRITE_ONCE(dev->broken, true);
+	wake_up_all(&dev->wait);
 	xenbus_begin_closing(dev);
 	schedule_work(&dev->close_work);
 	return 0;

@@ -65,6 +65,8 @@ enum vpipe_reason {
 	VPIPE_REASON_BUSY = 9,		/* already offloaded, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
+	VPIPE_REASON_ALIGNMENT = 12,	/* not a whole block of the sink's file */
+	VPIPE_REASON_LIMIT = 13,	/* the file may not grow: an ordinary write says why */
 	VPIPE_REASON_MAX
 };
 
@@ -143,7 +145,8 @@ struct vpipe_result {
  * socket end.  The file position of the descriptors is neither used nor moved.
  * The source file's end ends the operation: fewer bytes than `length` are DONE.
  *   ENOENT    no such handle here
- *   EINVAL    a negative offset, flags, an offset for a socket
+ *   EINVAL    a negative offset, flags, an offset for a socket, overlapping ranges
+ *             of one file
  *   EOVERFLOW offset + length does not fit a file offset
  *   ENXIO     the offset lies behind the end of the source file
  *   EAGAIN    (SUBMIT) more operations open than allowed

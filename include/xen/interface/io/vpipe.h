@@ -288,10 +288,11 @@ struct xen_vpipe_transfer {
 
 /*
  * CANCEL: end the flow's TRANSFERs now (event with -ECANCELED and an exact count,
- * or their own end; a write to EXTENTS that has begun is finished).  A DETACH, pending or later, waits at most linger_ms for
- * acknowledgements; after that DETACHED says -ETIMEDOUT and RELEASE resets the
- * connection.  XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives; a later
- * CANCEL can shorten it.  Status: -ENOENT.
+ * or their own end; a write to EXTENTS that has begun is finished).  A DETACH,
+ * pending or later, waits at most linger_ms for acknowledgements; after that
+ * DETACHED says -ETIMEDOUT and RELEASE resets the connection.
+ * XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives; a later CANCEL can
+ * shorten it.  Status: -ENOENT.
  */
 #define XEN_VPIPE_LINGER_FOREVER	0xffffffffU
 struct xen_vpipe_cancel {

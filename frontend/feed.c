@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * feed.c: what an operation asks the backend to move next.
+ *
+ *   file to socket     segments of the file, mapped ahead, two with the backend
+ *   socket to socket   one TRANSFER for all of it
+ *   ... to file        the same segments, or pieces of the stream, into the backend's
+ *                      buffer; from there whole blocks into the file (sink.c), while
+ *                      the next are read
+ *
+ * What is less than a block of the sink file stays in the buffer and, of a socket,
+ * comes home with it: the caller writes it by ordinary calls.
+ */
+#include <linux/fs.h>
+
+#include "vpfront.h"
+
+/* Of a buffered source, at a time: as much again is being written meanwhile. */
+#define INTAKE_BYTES		(4ULL << 20)
+
+/* Does somebody perhaps wait for a segment that the backend has? */
+bool vpfront_feed_pinned(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (READ_ONCE(pipe->segment[i].busy) && READ_ONCE(pipe->segment[i].pinned))
+			return true;
+	return false;
+}
+
+/*
+ * Map the next piece into a free segment.  False: nothing mapped; either not now,
+ * or never, and then `end` and the reason say so.  Never waits for the file's lock
+ * while we keep somebody else waiting who has it.
+ */
+static bool feed_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+{
+	bool nowait = vpfront_feed_pinned(pipe);
+	u64 end = pipe->end;
+	int ret = 0;
+
+	/* Let them in between two segments; then wait behind them. */
+	if (nowait && vpfront_file_contended(&pipe->file))
+		return false;
+
+	if (!pipe->started) {
+		ret = vpfront_file_flush(&pipe->file, pipe->pos, pipe->end);
+		pipe->started = true;
+	}
+	if (!vpfront_pipe_to_socket(pipe))
+		end = min(end, pipe->pos + INTAKE_BYTES);
+	if (!ret)
+		ret = vpfront_file_map(&pipe->file, pipe->pos, end, nowait, seg);
+	if (ret == -EAGAIN && nowait)
+		return false;
+	if (ret) {
+		pipe->end = pipe->pos;
+		if (ret == -ENODATA)	/* the file has become shorter: that is its end */
+			pipe->length = pipe->mapped;
+		else if (ret == -EOPNOTSUPP)
+			pipe->reason = VPIPE_REASON_FILESYSTEM;
+		else
+			pipe->file_error = ret;
+		return false;
+	}
+	seg->mapped = true;
+	pipe->mapped += seg->length;
+	pipe->pos += seg->length;
+	return true;
+}
+
+/*
+ * Before anything is frozen or asked: a source file's first piece, if it has any that
+ * can be offloaded.
+ */
+bool vpfront_feed_prepare(struct vpfront_pipe *pipe)
+{
+	return vpfront_pipe_from_socket(pipe) || feed_map(pipe, &pipe->segment[0]);
+}
+
+static int feed_push(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+{
+	seg->mapped = false;
+	seg->cookie = atomic64_inc_return(&pipe->cookie);
+	smp_store_release(&seg->busy, 1);	/* after the cookie */
+	return vpfront_command_transfer(pipe, seg);
+}
+
+static int feed_from_file(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; !ret && i < VPFRONT_SEGMENTS; i++) {
+		struct vpfront_segment *seg = &pipe->segment[i];
+
+		if (READ_ONCE(seg->busy) || (!seg->mapped && pipe->pos >= pipe->end))
+			continue;
+		if (!seg->mapped) {
+			/* Holding nothing, and with the backend at work on what it has. */
+			vpfront_command_collect(pipe);
+			if (!feed_map(pipe, seg))
+				break;
+		}
+		ret = feed_push(pipe, seg);
+	}
+	return ret;
+}
+
+static int feed_from_socket(struct vpfront_pipe *pipe)
+{
+	struct vpfront_segment *seg = &pipe->segment[0];
+
+	if (READ_ONCE(seg->busy))
+		return 0;
+	/* The last one may have brought less than it was asked for. */
+	if (!vpfront_pipe_to_socket(pipe))
+		pipe->pos = READ_ONCE(pipe->filled);
+	if (pipe->pos >= pipe->end)
+		return 0;
+	seg->length = pipe->end - pipe->pos;
+	if (!vpfront_pipe_to_socket(pipe))
+		seg->length = min(seg->length, INTAKE_BYTES);
+	pipe->pos += seg->length;
+	return feed_push(pipe, seg);
+}
+
+static int feed_source(struct vpfront_pipe *pipe)
+{
+	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->error) || READ_ONCE(pipe->ended) ||
+	    pipe->transfer_status || pipe->reason || pipe->file_error)
+		pipe->end = vpfront_pipe_from_socket(pipe) ? 0 : pipe->pos;
+	return vpfront_pipe_from_socket(pipe) ? feed_from_socket(pipe) : feed_from_file(pipe);
+}
+
+/* Has all come from the source that will? */
+static bool feed_source_done(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (smp_load_acquire(&pipe->segment[i].busy))	/* before what its event told */
+			return false;
+	if (pipe->kind == VPIPE_KIND_SOCKET_TO_FILE)
+		return READ_ONCE(pipe->ended) || READ_ONCE(pipe->error) ||
+		       READ_ONCE(pipe->filled) >= pipe->end;
+	return pipe->pos >= pipe->end;
+}
+
+/* Whole blocks that are in the backend's buffer and may be written. */
+static size_t feed_writable(struct vpfront_pipe *pipe)
+{
+	u64 buffered = READ_ONCE(pipe->filled) - pipe->taken;
+
+	if (vpfront_pipe_must_stop(pipe) || pipe->reason || pipe->file_error)
+		return 0;
+	return round_down(min(buffered, INTAKE_BYTES), pipe->sink.file.align);
+}
+
+static void feed_write(struct vpfront_pipe *pipe, size_t len)
+{
+	u64 taken = pipe->taken;
+	ssize_t ret = vpfront_sink_write(pipe, pipe->out_pos, len);
+
+	if (ret > 0) {
+		pipe->out_pos += ret;
+		pipe->moved += ret;
+	}
+	if (ret == len)
+		return;
+	if (pipe->taken - taken != max_t(ssize_t, ret, 0))
+		/* It is on the disk, but the filesystem does not want it. */
+		pipe->file_error = ret < 0 ? ret : -EIO;
+	else if (ret == -ENOSPC || ret == -EDQUOT || ret == -EFBIG)
+		pipe->reason = VPIPE_REASON_LIMIT;
+	else
+		pipe->reason = ret == -EAGAIN ? VPIPE_REASON_CONTENDED : VPIPE_REASON_FILESYSTEM;
+}
+
+/*
+ * Ask for whatever can be asked for now; with a file as sink, also write it, and wait
+ * for that.  Sets pipe->fed when there will be nothing more.
+ */
+int vpfront_feed(struct vpfront_pipe *pipe)
+{
+	size_t len;
+	int ret;
+
+	do {
+		ret = feed_source(pipe);
+		if (ret)
+			return ret;
+		vpfront_command_collect(pipe);
+		len = vpfront_pipe_to_socket(pipe) ? 0 : feed_writable(pipe);
+		if (len)
+			feed_write(pipe, len);
+	} while (len && !READ_ONCE(pipe->dev->broken));
+	if (vpfront_pipe_to_socket(pipe))
+		pipe->fed = pipe->pos >= pipe->end;	/* DETACH may wait there for the end */
+	else
+		pipe->fed = feed_source_done(pipe) && !feed_writable(pipe);
+	return 0;
+}
