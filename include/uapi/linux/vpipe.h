@@ -65,8 +65,6 @@ enum vpipe_reason {
 	VPIPE_REASON_BUSY = 9,		/* already offloaded, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
-	VPIPE_REASON_ALIGNMENT = 12,	/* not a whole block of the sink's file */
-	VPIPE_REASON_LIMIT = 13,	/* the file may not grow: an ordinary write says why */
 	VPIPE_REASON_MAX
 };
 
