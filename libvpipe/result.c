@@ -16,8 +16,10 @@ RESULT_SAME(ROUTE);
 RESULT_SAME(BUSY);
 RESULT_SAME(REFUSED);
 RESULT_SAME(CONTENDED);
+RESULT_SAME(ALIGNMENT);
+RESULT_SAME(LIMIT);
 _Static_assert((int)VPIPE_DECLINED_NOT == (int)VPIPE_REASON_NONE, "NOT");
-_Static_assert((int)VPIPE_DECLINED_CONTENDED == (int)VPIPE_REASON_MAX - 1, "new reason");
+_Static_assert((int)VPIPE_DECLINED_LIMIT == (int)VPIPE_REASON_MAX - 1, "new reason");
 _Static_assert(VPIPE_CAN_FILE_TO_SOCKET == 1U << VPIPE_KIND_FILE_TO_SOCKET, "kind");
 _Static_assert(VPIPE_CAN_SOCKET_TO_FILE == 1U << VPIPE_KIND_SOCKET_TO_FILE, "kind");
 _Static_assert(VPIPE_CAN_FILE_TO_FILE == 1U << VPIPE_KIND_FILE_TO_FILE, "kind");
@@ -38,6 +40,8 @@ static const char *const result_reasons[] = {
 	[VPIPE_DECLINED_BUSY] = "already offloaded, or a limit is reached",
 	[VPIPE_DECLINED_REFUSED] = "refused by the driver domain",
 	[VPIPE_DECLINED_CONTENDED] = "somebody else waits to write the file",
+	[VPIPE_DECLINED_ALIGNMENT] = "it begins or ends inside a block of the sink's file",
+	[VPIPE_DECLINED_LIMIT] = "the sink's file may not grow further",
 };
 
 void vpipe_result_set(const struct vpipe_transfer_info *info)

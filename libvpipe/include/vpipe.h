@@ -30,6 +30,10 @@
  * Threads      All functions may be called from any thread, and threads may share a
  *              handle.  Destroying a handle in use is an error of the caller.
  *              No function is a cancellation point.
+ * Sink files   Written from the offset on, in place; nothing is truncated.  Holes of a
+ *              source file read as zeros, and those are written.  The driver domain
+ *              moves whole blocks; a part of one, at the begin or the end, goes the
+ *              ordinary way.
  * Signals      A signal that is not fatal does not end a transfer.  A sink socket
  *              that is shut raises SIGPIPE, as sendfile(2) does, and a sink file
  *              beyond RLIMIT_FSIZE SIGXFSZ.  Masks and handlers are left alone.
@@ -114,9 +118,14 @@ int64_t vpipe_socket_to_socket_fd(int in_fd, int out_fd, uint64_t length);
 /*
  * Why the driver domain did not move all of a transfer.  A newer driver may give
  * numbers that are not listed here.
+ *
+ * Into a file the driver domain moves whole blocks of it.  So what lies before the
+ * first boundary of a block and behind the last one goes the ordinary way, and
+ * VPIPE_DECLINED_ALIGNMENT stands also for a transfer of which only that did: whether
+ * it was offloaded is told by the counts, not by the reason.
  */
 enum vpipe_declined {
-	VPIPE_DECLINED_NOT = 0,		/* it did, or an error came first */
+	VPIPE_DECLINED_NOT = 0,		/* no byte went the ordinary way */
 	VPIPE_DECLINED_NO_BACKEND = 1,	/* no driver domain attached, or it is leaving */
 	VPIPE_DECLINED_KIND = 2,	/* this kind of transfer is not offloaded */
 	VPIPE_DECLINED_FILE_TYPE = 3,	/* encrypted, verity, DAX, swap file ... */
@@ -128,13 +137,15 @@ enum vpipe_declined {
 	VPIPE_DECLINED_BUSY = 9,	/* already offloaded, or a limit is reached */
 	VPIPE_DECLINED_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_DECLINED_CONTENDED = 11,	/* somebody else waits to write the file */
+	VPIPE_DECLINED_ALIGNMENT = 12,	/* part of a block of the sink's file */
+	VPIPE_DECLINED_LIMIT = 13,	/* the sink's file may not grow further */
 	VPIPE_DECLINED_NO_DEVICE = 65536, /* /dev/vpipe does not open or not answer */
 };
 
 /* How a transfer went. */
 struct vpipe_transfer_info {
 	uint64_t offloaded;	/* bytes moved by the driver domain */
-	uint64_t ordinary;	/* bytes moved after that by ordinary calls */
+	uint64_t ordinary;	/* bytes moved before and after that by ordinary calls */
 	uint32_t reason;	/* enum vpipe_declined */
 	int32_t error;		/* errno that ended the transfer, also after some bytes; or 0 */
 	int32_t device_error;	/* errno of /dev/vpipe, with VPIPE_DECLINED_NO_DEVICE; or 0 */

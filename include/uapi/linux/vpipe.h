@@ -65,6 +65,8 @@ enum vpipe_reason {
 	VPIPE_REASON_BUSY = 9,		/* already offloaded, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
+	VPIPE_REASON_ALIGNMENT = 12,	/* no whole block of the sink's file: see TRANSFER */
+	VPIPE_REASON_LIMIT = 13,	/* the file may not grow further: a write says why */
 	VPIPE_REASON_MAX
 };
 
@@ -141,7 +143,21 @@ struct vpipe_result {
  * VPIPE_NO_HANDLE (errors as for VPIPE_IOC_CREATE).
  * in_offset and out_offset are byte offsets in a file end and must be 0 for a
  * socket end.  The file position of the descriptors is neither used nor moved.
- * The source file's end ends the operation: fewer bytes than `length` are DONE.
+ * The end of the source (of its file, or of the stream) ends the operation: fewer
+ * bytes than `length` are DONE.  A length of 0 moves nothing.  Of a source socket,
+ * the bytes that did not move are still there for the next read.
+ *
+ * To a file only whole blocks are moved, of the size that statfs(2) calls f_bsize.
+ * DECLINED with VPIPE_REASON_ALIGNMENT are
+ *   - an out_offset that is not a multiple of it, and in_offset and out_offset that
+ *     differ by part of a block: at once, with nothing moved;
+ *   - what is left when it is less than a block, be it by `length`, by the end of the
+ *     source file, or by the end of the stream.
+ * RLIMIT_FSIZE and the filesystem's largest size cut the length; what lies beyond is
+ * DECLINED with VPIPE_REASON_LIMIT.  The filesystem's errors (ENOSPC, EDQUOT, EIO,
+ * EROFS) are FAILED.  Holes of a source file are zeros that are written.  With O_SYNC
+ * or O_DSYNC on the sink, what has moved is on the disk when the operation ends.
+ *
  *   ENOENT    no such handle here
  *   EINVAL    a negative offset, flags, an offset for a socket, overlapping ranges
  *             of one file

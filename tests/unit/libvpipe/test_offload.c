@@ -601,13 +601,13 @@ static void test_info(void **state)
 static void test_reasons(void **state)
 {
 	(void)state;
-	for (unsigned int a = 0; a <= VPIPE_DECLINED_CONTENDED; a++) {
+	for (unsigned int a = 0; a <= VPIPE_DECLINED_LIMIT; a++) {
 		assert_string_not_equal(vpipe_reason_string(a), "unknown reason");
 		for (unsigned int b = 0; b < a; b++)
 			assert_string_not_equal(vpipe_reason_string(a), vpipe_reason_string(b));
 	}
 	assert_string_equal(vpipe_reason_string(VPIPE_DECLINED_NO_DEVICE), "no usable /dev/vpipe");
-	assert_string_equal(vpipe_reason_string(VPIPE_DECLINED_CONTENDED + 1), "unknown reason");
+	assert_string_equal(vpipe_reason_string(VPIPE_DECLINED_LIMIT + 1), "unknown reason");
 	assert_string_equal(vpipe_reason_string(UINT32_MAX), "unknown reason");
 }
 
