@@ -42,7 +42,21 @@ static uint32_t device_handle(struct vpipe *vp, enum vpipe_kind kind)
 }
 
 /* Returns 0 or the errno of the device. */
-static int device_transfer(const struct vpipe_move *m, struct vpipe *vp,
+static int device_info(int device, struct vpipe_ioc_info *info)
+{
+	*info = (struct vpipe_ioc_info){ .size = sizeof(*info) };
+	return ioctl(device, VPIPE_IOC_INFO, info) ? errno : 0;
+}
+
+bool vpipe_device_offers(int device, enum vpipe_kind kind)
+{
+	struct vpipe_ioc_info info;
+
+	return !device_info(device, &info) && info.connected && info.kinds & 1U << kind;
+}
+
+/* Returns 0 or the errno of the device. */
+static int device_transfer(const struct vpipe_move *m, struct vpipe *vp, int device,
 			   struct vpipe_result *result)
 {
 	struct vpipe_ioc_transfer t = {
@@ -55,11 +69,7 @@ static int device_transfer(const struct vpipe_move *m, struct vpipe *vp,
 		.out_offset = m->out_offset,
 		.length = m->length,
 	};
-	int device = vp ? vp->device : vpipe_device_open();
-	int err = 0;
 
-	if (device < 0)
-		return -device;
 	if (vp) {
 		t.handle = device_handle(vp, m->kind);
 		if (t.handle == VPIPE_NO_HANDLE)
@@ -69,18 +79,16 @@ static int device_transfer(const struct vpipe_move *m, struct vpipe *vp,
 		t.out_fd = -1;
 	}
 	if (ioctl(device, VPIPE_IOC_TRANSFER, &t))
-		err = errno;
-	if (!vp)
-		close(device);
+		return errno;
 	*result = t.result;
-	return err;
+	return 0;
 }
 
-bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp,
+bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp, int device,
 			  struct vpipe_transfer_info *info, int *error)
 {
 	struct vpipe_result result = { 0 };
-	int err = device_transfer(m, vp, &result);
+	int err = device_transfer(m, vp, device, &result);
 
 	/* Nothing has moved, and our own checks have found no fault of the caller. */
 	if (err) {
@@ -109,17 +117,16 @@ bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp,
 
 int vpipe_info(struct vpipe_info *info, size_t size)
 {
-	struct vpipe_ioc_info ioc = { .size = sizeof(ioc) };
+	struct vpipe_ioc_info ioc;
 	struct vpipe_info out;
 	int device = vpipe_device_open();
-	int err = 0;
+	int err;
 
 	if (device < 0) {
 		errno = -device;
 		return -1;
 	}
-	if (ioctl(device, VPIPE_IOC_INFO, &ioc))
-		err = errno;
+	err = device_info(device, &ioc);
 	close(device);
 	if (err) {
 		errno = err;

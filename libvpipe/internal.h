@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A transfer is a struct vpipe_move that goes through three stations, each of which
+ * A transfer is a struct vpipe_move that goes through four stations, each of which
  * leaves it where the next one has to continue:
  *   check     refuses bad arguments, the same ones with and without a driver
+ *   head      with a driver, moves what lies before the first whole block of a file
  *   device    lets the driver domain move what it can
  *   fallback  moves the rest by ordinary calls
  */
@@ -35,7 +36,7 @@ struct vpipe_move {
 	enum vpipe_kind kind;
 	int in_fd;
 	int out_fd;
-	int64_t in_offset;	/* of the next byte; meaningless for a socket */
+	int64_t in_offset;	/* of the next byte; 0 for a socket */
 	int64_t out_offset;
 	uint64_t length;	/* still to be moved */
 	uint64_t moved;
@@ -55,8 +56,10 @@ static inline bool vpipe_move_to_socket(const struct vpipe_move *m)
 
 static inline void vpipe_move_advance(struct vpipe_move *m, uint64_t n)
 {
-	m->in_offset += (int64_t)n;
-	m->out_offset += (int64_t)n;
+	if (!vpipe_move_from_socket(m))
+		m->in_offset += (int64_t)n;
+	if (!vpipe_move_to_socket(m))
+		m->out_offset += (int64_t)n;
 	m->length -= n;
 	m->moved += n;
 }
@@ -71,12 +74,21 @@ bool vpipe_check_at_end(int fd, int64_t offset);
 /* A descriptor of /dev/vpipe or a negative errno. */
 int vpipe_device_open(void);
 
+/* Whether a driver domain would move this kind at this moment. */
+bool vpipe_device_offers(int device, enum vpipe_kind kind);
+
 /*
  * True: the transfer ended here, with *error (0 or an errno).  False: it has to be
  * continued by ordinary calls, and info says why.  vp is NULL without a handle.
  */
-bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp,
+bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp, int device,
 			  struct vpipe_transfer_info *info, int *error);
+
+/* The bytes of a transfer before the first block of its sink that the driver may write. */
+uint64_t vpipe_head_length(const struct vpipe_move *m);
+
+/* Moves them by ordinary calls.  True: the transfer ended here, with *error. */
+bool vpipe_head_run(struct vpipe_move *m, uint64_t head, int *error);
 
 /* All return 0 or an errno; `m` tells how far they came. */
 int vpipe_fallback_run(struct vpipe_move *m);

@@ -1,20 +1,43 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "internal.h"
+
+/* As vpipe_device_offload(). */
+static bool transfer_offload(struct vpipe_move *m, struct vpipe *vp, int device,
+			     struct vpipe_transfer_info *info, int *error)
+{
+	uint64_t head = vpipe_head_length(m);
+
+	if (head && vpipe_device_offers(device, m->kind)) {
+		info->reason = VPIPE_DECLINED_ALIGNMENT;
+		if (vpipe_head_run(m, head, error))
+			return true;
+	}
+	return vpipe_device_offload(m, vp, device, info, error);
+}
 
 static int transfer_move(struct vpipe_move *m, struct vpipe *vp,
 			 struct vpipe_transfer_info *info)
 {
-	int err;
+	int device, err;
+	bool ended;
 
 	err = vpipe_check_move(m);
 	if (err || !m->length)
 		return err;
-	if (vpipe_device_offload(m, vp, info, &err))
-		return err;
-	return vpipe_fallback_run(m);
+	device = vp ? vp->device : vpipe_device_open();
+	if (device < 0) {
+		info->reason = VPIPE_DECLINED_NO_DEVICE;
+		info->device_error = -device;
+		return vpipe_fallback_run(m);
+	}
+	ended = transfer_offload(m, vp, device, info, &err);
+	if (!vp)
+		close(device);
+	return ended ? err : vpipe_fallback_run(m);
 }
 
 static int64_t transfer_run(struct vpipe_move *m, struct vpipe *vp)
