@@ -19,6 +19,7 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/cred.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
@@ -133,6 +134,18 @@ static bool sink_is_direct(struct file *file, u64 pos, size_t len)
 	       !((pos | len) & (stat.dio_offset_align - 1));
 }
 
+/*
+ * Have blocks reserved for the whole range, so that a write does not find the disk full
+ * when part of it is done.  The file's size stays; -EOPNOTSUPP where blocks are not
+ * mapped by extents (ext2, ext3): there a write into a hole would not be direct either.
+ */
+static int sink_reserve(struct file *file, u64 pos, size_t len)
+{
+	if (!file->f_op->fallocate)
+		return -EOPNOTSUPP;
+	return file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, pos, len);
+}
+
 /* Nothing of the range stays cached; -EBUSY when somebody keeps using it. */
 static int sink_empty_cache(struct address_space *mapping, u64 pos, size_t len)
 {
@@ -184,7 +197,7 @@ ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len)
 	kiocb.ki_flags |= IOCB_DIRECT;
 	/* The file's opener pays: its quota, and no block that is kept for root. */
 	cred = override_creds(file->f_cred);
-	ret = vfs_iocb_iter_write(file, &kiocb, &iter);
+	ret = sink_reserve(file, pos, len) ?: vfs_iocb_iter_write(file, &kiocb, &iter);
 	revert_creds(cred);
 	file_end_write(file);
 	flush_work(&sink->work);

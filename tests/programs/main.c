@@ -9,6 +9,7 @@
  *   fill     make a file with content that compresses and repeats nowhere
  *   interleave  make a file of many extents
  *   hash     the hash of such content
+ *   source, take, copy, relay, check   the other pipes (pipes.c)
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
  * whether that was right is judged by the tests.
@@ -132,12 +133,15 @@ int main(int argc, char **argv)
 		{ "run", cmd_run }, { "client", cmd_client }, { "bad", cmd_bad },
 		{ "forge", cmd_forge }, { "fill", cmd_fill }, { "interleave", cmd_interleave },
 		{ "hash", cmd_hash }, { "grants", cmd_grants },
+		{ "source", cmd_source }, { "take", cmd_take }, { "copy", cmd_copy },
+		{ "relay", cmd_relay }, { "check", cmd_check },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
-	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants ...\n");
+	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants|"
+		"source|take|copy|relay|check ...\n");
 	return 2;
 }

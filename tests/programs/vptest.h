@@ -37,5 +37,10 @@ int cmd_fill(int argc, char **argv);
 int cmd_interleave(int argc, char **argv);
 int cmd_hash(int argc, char **argv);
 int cmd_grants(int argc, char **argv);
+int cmd_source(int argc, char **argv);
+int cmd_take(int argc, char **argv);
+int cmd_copy(int argc, char **argv);
+int cmd_relay(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 
 #endif /* VPTEST_H */

@@ -153,10 +153,11 @@ struct vpipe_result {
  *     differ by part of a block: at once, with nothing moved;
  *   - what is left when it is less than a block, be it by `length`, by the end of the
  *     source file, or by the end of the stream.
- * RLIMIT_FSIZE and the filesystem's largest size cut the length; what lies beyond is
- * DECLINED with VPIPE_REASON_LIMIT.  The filesystem's errors (ENOSPC, EDQUOT, EIO,
- * EROFS) are FAILED.  Holes of a source file are zeros that are written.  With O_SYNC
- * or O_DSYNC on the sink, what has moved is on the disk when the operation ends.
+ * What RLIMIT_FSIZE, the filesystem's largest size, a quota or a full disk do not
+ * allow is DECLINED with VPIPE_REASON_LIMIT: the ordinary write moves what still fits
+ * and gives the errno.  A disk that fails is FAILED (EIO).  Holes of a source file are
+ * zeros that are written.  With O_SYNC or O_DSYNC on the sink, what has moved is on
+ * the disk when the operation ends.
  *
  *   ENOENT    no such handle here
  *   EINVAL    a negative offset, flags, an offset for a socket, overlapping ranges

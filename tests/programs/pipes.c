@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pipes that are not from a file to a socket.  Streams and files are of the pattern.
+ *
+ * vptest source PORT LEN [END [PAUSE]]   one connection: send LEN bytes and then
+ *     fin    close for writing and read to the end
+ *     reset  close with a RST
+ *     hold   wait for a line on standard input, then as fin
+ *   With PAUSE, after that many bytes wait for a line first; {"at":bytes} says so.
+ * vptest take HOST PORT FILE OFFSET LEN [FLAGS]   socket to file, FLAGS: "sync", "dsync",
+ *   "trunc"; then read what is left of the stream
+ * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET     file to file
+ * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above
+ *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
+ *   is how much of the stream came after it, of which each byte was right, and `end` the
+ *   errno by which it ended.
+ * vptest check FILE OFFSET LEN [AT]   is that range of the file the pattern from AT on?
+ *   Without AT: is it zeros?  {"right":bytes} up to the first that is not, {"size":}
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vpipe.h>
+
+#include "vptest.h"
+
+static uint64_t number(const char *text)
+{
+	return strtoull(text, NULL, 0);
+}
+
+static void wait_for_line(void)
+{
+	char line[16];
+
+	if (!fgets(line, sizeof(line), stdin))
+		exit(0);
+}
+
+int cmd_source(int argc, char **argv)
+{
+	static unsigned char data[1 << 16];
+	const char *end = argc > 3 ? argv[3] : "fin";
+	uint64_t len, pause = UINT64_MAX, sent = 0;
+	struct linger now = { .l_onoff = 1 };
+	int fd, listening, error = 0;
+
+	if (argc < 3)
+		die("usage: source PORT LEN [fin|reset|hold [PAUSE]]");
+	len = number(argv[2]);
+	if (argc > 4)
+		pause = number(argv[4]);
+	listening = tcp_listen(argv[1]);
+	fd = accept(listening, NULL, NULL);
+	close(listening);
+	while (sent < len && !error) {
+		uint64_t left = (sent < pause && pause < len ? pause : len) - sent;
+		size_t n = left < sizeof(data) ? (size_t)left : sizeof(data);
+		ssize_t put;
+
+		pattern(sent, data, n);
+		put = send(fd, data, n, MSG_NOSIGNAL);
+		if (put < 0)
+			error = errno;
+		else
+			sent += (uint64_t)put;
+		if (sent == pause) {
+			printf("{\"at\":%" PRIu64 "}\n", sent);
+			wait_for_line();
+		}
+	}
+	if (!strcmp(end, "hold") && !error) {
+		printf("{\"at\":%" PRIu64 "}\n", sent);
+		wait_for_line();
+	}
+	if (!strcmp(end, "reset")) {
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	} else if (!error) {
+		shutdown(fd, SHUT_WR);
+		while (recv(fd, data, sizeof(data), 0) > 0)
+			;
+	}
+	close(fd);
+	printf("{\"sent\":%" PRIu64 ",\"errno\":%d}\n", sent, error);
+	return 0;
+}
+
+/* What is left of a stream whose first bytes have been moved. */
+static uint64_t read_rest(int fd, uint64_t at, int *end)
+{
+	static unsigned char got[1 << 16], want[1 << 16];
+	uint64_t rest = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, got, sizeof(got), 0)) > 0) {
+		pattern(at + rest, want, (size_t)n);
+		if (memcmp(got, want, (size_t)n))
+			die("wrong byte within %zd after %" PRIu64, n, at + rest);
+		rest += (uint64_t)n;
+	}
+	*end = n < 0 ? errno : 0;
+	return rest;
+}
+
+static int report(int64_t moved, int stream)
+{
+	struct vpipe_transfer_info info;
+	uint64_t rest = 0;
+	int end = 0;
+
+	vpipe_last_result(&info, sizeof(info));
+	printf("{\"moved\":%" PRId64 ",\"errno\":%d,\"offloaded\":%" PRIu64 ",\"copied\":%" PRIu64
+	       ",\"reason\":\"%s\"", moved, info.error, info.offloaded, info.ordinary,
+	       vpipe_reason_string(info.reason));
+	if (stream >= 0)
+		rest = read_rest(stream, moved > 0 ? (uint64_t)moved : 0, &end);
+	printf(",\"rest\":%" PRIu64 ",\"end\":%d}\n", rest, end);
+	return 0;
+}
+
+int cmd_take(int argc, char **argv)
+{
+	int flags = O_WRONLY | O_CREAT, fd, file;
+
+	if (argc < 6)
+		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|trunc]");
+	if (argc > 6 && !strcmp(argv[6], "sync"))
+		flags |= O_SYNC;
+	else if (argc > 6 && !strcmp(argv[6], "dsync"))
+		flags |= O_DSYNC;
+	else if (argc > 6 && !strcmp(argv[6], "trunc"))
+		flags |= O_TRUNC;
+	fd = tcp_connect(argv[1], argv[2]);
+	file = open(argv[3], flags, 0644);
+	if (file < 0)
+		die("%s: %s", argv[3], strerror(errno));
+	return report(vpipe_socket_to_file_fd(fd, file, (int64_t)number(argv[4]),
+					      number(argv[5])), fd);
+}
+
+int cmd_copy(int argc, char **argv)
+{
+	int in, out;
+
+	if (argc != 6)
+		die("usage: copy IN OUT IN_OFFSET LEN OUT_OFFSET");
+	in = open(argv[1], O_RDONLY);
+	out = open(argv[2], O_WRONLY | O_CREAT, 0644);
+	if (in < 0 || out < 0)
+		die("%s: %s", in < 0 ? argv[1] : argv[2], strerror(errno));
+	return report(vpipe_file_to_file_fd(in, out, (int64_t)number(argv[3]), number(argv[4]),
+					    (int64_t)number(argv[5])), -1);
+}
+
+int cmd_relay(int argc, char **argv)
+{
+	int in, out, ret;
+
+	if (argc != 6)
+		die("usage: relay HOST PORT HOST PORT LEN");
+	out = tcp_connect(argv[3], argv[4]);
+	in = tcp_connect(argv[1], argv[2]);
+	ret = report(vpipe_socket_to_socket_fd(in, out, number(argv[5])), in);
+	shutdown(out, SHUT_WR);
+	return ret;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	static unsigned char got[1 << 16], want[1 << 16];
+	uint64_t offset, len, right = 0;
+	struct stat st;
+	int fd;
+
+	if (argc < 4)
+		die("usage: check FILE OFFSET LEN [AT]");
+	offset = number(argv[2]);
+	len = number(argv[3]);
+	fd = open(argv[1], O_RDONLY);
+	if (fd < 0 || fstat(fd, &st))
+		die("%s: %s", argv[1], strerror(errno));
+	while (right < len) {
+		size_t n = len - right < sizeof(got) ? (size_t)(len - right) : sizeof(got);
+		ssize_t have = pread(fd, got, n, (off_t)(offset + right));
+		ssize_t same = 0;
+
+		if (have <= 0)
+			break;
+		if (argc > 4)
+			pattern(number(argv[4]) + right, want, (size_t)have);
+		while (same < have && got[same] == want[same])
+			same++;
+		right += (uint64_t)same;
+		if (same < have)
+			break;
+	}
+	printf("{\"right\":%" PRIu64 ",\"size\":%lld}\n", right, (long long)st.st_size);
+	return 0;
+}
