@@ -7,8 +7,9 @@
  *     reset  close with a RST
  *     hold   wait for a line on standard input, then as fin
  *   With PAUSE, after that many bytes wait for a line first; {"at":bytes} says so.
- * vptest take HOST PORT FILE OFFSET LEN [FLAGS]   socket to file, FLAGS: "sync", "dsync",
- *   "trunc"; then read what is left of the stream
+ * vptest take HOST PORT FILE OFFSET LEN [HOW]...   socket to file; then read what is left of
+ *   the stream.  HOW: "sync", "dsync", "trunc" as the file is opened; "unread:N" waits first
+ *   until that many bytes can be read
  * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET     file to file
  * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above
  *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
@@ -20,9 +21,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -124,19 +127,37 @@ static int report(int64_t moved, int stream)
 	return 0;
 }
 
+static void wait_readable(int fd, int bytes)
+{
+	int lowat = bytes, now = 0;
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat));
+	while (poll(&pfd, 1, -1) >= 0 && !ioctl(fd, FIONREAD, &now) && now < bytes)
+		;
+	lowat = 1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat));
+}
+
 int cmd_take(int argc, char **argv)
 {
-	int flags = O_WRONLY | O_CREAT, fd, file;
+	int flags = O_WRONLY | O_CREAT, fd, file, unread = 0;
 
 	if (argc < 6)
-		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|trunc]");
-	if (argc > 6 && !strcmp(argv[6], "sync"))
-		flags |= O_SYNC;
-	else if (argc > 6 && !strcmp(argv[6], "dsync"))
-		flags |= O_DSYNC;
-	else if (argc > 6 && !strcmp(argv[6], "trunc"))
-		flags |= O_TRUNC;
+		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|trunc|unread:N]...");
+	for (int i = 6; i < argc; i++) {
+		if (!strcmp(argv[i], "sync"))
+			flags |= O_SYNC;
+		else if (!strcmp(argv[i], "dsync"))
+			flags |= O_DSYNC;
+		else if (!strcmp(argv[i], "trunc"))
+			flags |= O_TRUNC;
+		else if (sscanf(argv[i], "unread:%d", &unread) != 1)
+			die("unknown: %s", argv[i]);
+	}
 	fd = tcp_connect(argv[1], argv[2]);
+	if (unread)
+		wait_readable(fd, unread);
 	file = open(argv[3], flags, 0644);
 	if (file < 0)
 		die("%s: %s", argv[3], strerror(errno));

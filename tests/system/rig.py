@@ -6,9 +6,11 @@ it is run by vptest (tests/programs) and vpipe-sink.
 
 import json
 import os
+import pathlib
 import re
 import time
 
+BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
 PEER = "198.18.0.10"
 GUEST = "198.18.0.2"
 DISK, SPARE = "/dev/xvdc", "/dev/xvdd"

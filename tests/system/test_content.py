@@ -1,12 +1,10 @@
 """File to socket: each byte, once, in order."""
 
-import pathlib
 import subprocess
 
-from rig import PEER, lines
+from rig import BIN, PEER, lines
 
 MIB = 1 << 20
-BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
 
 
 def test_lengths(rig):

@@ -1,15 +1,13 @@
 """File to socket from other filesystems: offloaded, or declined and byte-exact."""
 
-import pathlib
 import struct
 import subprocess
 
 import pytest
 
-from rig import PEER, SPARE, lines
+from rig import BIN, PEER, SPARE, lines
 
 MIB = 1 << 20
-BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
 CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
 
 

@@ -1,0 +1,51 @@
+"""What tests of the pipes that end in files or begin in sockets share."""
+
+from rig import PEER, SPARE, lines
+
+MIB = 1 << 20
+FILESYSTEMS = [("ext4", f"mkfs.ext4 -q -F {SPARE}"), ("xfs", f"mkfs.xfs -q -f {SPARE}")]
+CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
+
+
+def make(rig, kind, command):
+    """Yields the rig with that at /fs, and has it checked."""
+    rig.guest.run(f"mkdir -p /fs; modprobe xfs; {command} && mount {SPARE} /fs", timeout=60)
+    yield rig
+    rig.guest.run(f"umount /fs && {CHECK[kind]}", timeout=120)
+
+
+def source(rig, length, end="fin", pause=""):
+    """A server on the peer that sends the pattern to who comes."""
+    port = rig.next_port()
+    job = rig.peer.spawn(f"/payload/vptest source {port} {length} {end} {pause}", stdin=None)
+    job.wait_output('"listening"', timeout=20)
+    return job, port
+
+
+def take(rig, path, offset, length, sent=None, how="", before=""):
+    """From a source on the peer into a file; what the guest's program says."""
+    job, port = source(rig, length if sent is None else sent)
+    took = lines(rig.guest.run(f"{before} /payload/vptest take {PEER} {port} {path} {offset} "
+                               f"{length} {how}", timeout=300).out)[0]
+    assert lines(job.wait(timeout=30, check=True).out)[-1]["errno"] == 0
+    return took
+
+
+def wait_taken(rig, path, size):
+    rig.guest.run(f"until [ $(stat -c %s {path} 2>/dev/null || echo 0) -ge {size} ];"
+                  " do usleep 20000; done", timeout=30)
+
+
+def drop_caches(rig):
+    rig.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=60)
+
+
+def check(rig, path, offset, length, at=0, cold=True):
+    """That range of the file is the pattern from `at` on, or (None) zeros.  Its size."""
+    if cold:
+        drop_caches(rig)
+    out = rig.guest.run(f"/payload/vptest check {path} {offset} {length} "
+                        f"{'' if at is None else at}", timeout=300).out
+    got = lines(out)[0]
+    assert got["right"] == length, f"{path}: wrong byte at {offset + got['right']}"
+    return got["size"]

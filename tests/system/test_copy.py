@@ -1,0 +1,157 @@
+"""File to file: within a disk, between two, and what must be left alone."""
+
+import pytest
+
+from pipes import FILESYSTEMS, MIB, check, drop_caches, make, wait_taken
+from rig import lines
+
+
+@pytest.fixture
+def fs(rig, request):
+    kind, command = getattr(request, "param", FILESYSTEMS[0])
+    yield from make(rig, kind, command)
+
+
+both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p[0])
+
+
+def copy(rig, source, sink, length, at=0, to=0):
+    return lines(rig.guest.run(f"/payload/vptest copy {source} {sink} {at} {length} {to}",
+                               timeout=300).out)[0]
+
+
+@both
+def test_lengths(fs):
+    """On one disk: new files, whole."""
+    for size in 1, 4095, 4096, 4097, 5 * MIB + 3, 30 * MIB:
+        fs.guest.run("rm -f /fs/in /fs/out")
+        copied = copy(fs, fs.fill("/fs/in", size), "/fs/out", 1 << 40)
+        assert copied["moved"] == size and copied["offloaded"] == size // 4096 * 4096
+        assert check(fs, "/fs/out", 0, size) == size
+
+
+@both
+def test_two_disks(fs):
+    """From the one at /mnt to the one at /fs, and back."""
+    size = 24 * MIB + 12345
+    copied = copy(fs, fs.fill("there", size), "/fs/there", size)
+    assert copied["moved"] == size and copied["offloaded"] >= size - 4096
+    assert check(fs, "/fs/there", 0, size) == size
+    fs.guest.run("rm -f /mnt/back")
+    assert copy(fs, "/fs/there", "/mnt/back", size)["offloaded"] >= size - 4096
+    assert check(fs, "/mnt/back", 0, size) == size
+    fs.guest.run("rm /mnt/there /mnt/back")
+
+
+@both
+def test_offsets(fs):
+    size = 3 * MIB
+    source = fs.fill("/fs/in", size)
+    for at, length, to in ((4096, MIB, 8192), (4097, MIB, 1), (5000, MIB + 7, 5000),
+                           (MIB + 1, 200000, size - 4095), (0, size, size + 12288)):
+        fs.guest.run("rm -f /fs/out")
+        fs.fill("/fs/out", size)
+        copied = copy(fs, source, "/fs/out", length, at, to)
+        assert copied["moved"] == length and copied["errno"] == 0
+        if (at - to) % 4096 == 0:
+            assert copied["offloaded"] >= length - 8192
+        check(fs, "/fs/out", 0, min(to, size), at=0)
+        if to > size:
+            check(fs, "/fs/out", size, to - size, at=None)
+        check(fs, "/fs/out", to, length, at=at)
+        if to + length < size:
+            check(fs, "/fs/out", to + length, size - to - length, at=to + length)
+
+
+@both
+def test_shifted_by_part_of_a_block(fs):
+    """No block of the source is one of the sink: left to copy_file_range."""
+    copied = copy(fs, fs.fill("/fs/in", MIB), "/fs/out", MIB, at=100, to=8192)
+    assert copied["moved"] == copied["copied"] == MIB - 100
+    check(fs, "/fs/out", 8192, MIB - 100, at=100)
+
+
+@both
+def test_sparse(fs):
+    """Holes and unwritten ranges of the source read as zeros."""
+    fs.guest.run("truncate -s 9M /fs/in")
+    fs.fill("/fs/in", 3 * MIB, offset=MIB + 4096)
+    fs.guest.run("fallocate -o 5M -l 1M /fs/in; sync")
+    copied = copy(fs, "/fs/in", "/fs/out", 9 * MIB)
+    assert copied["moved"] == copied["offloaded"] == 9 * MIB
+    check(fs, "/fs/out", 0, MIB + 4096, at=None)
+    check(fs, "/fs/out", MIB + 4096, 3 * MIB - MIB - 4096, at=MIB + 4096)
+    assert check(fs, "/fs/out", 4 * MIB + 4096, 4 * MIB - 4096, at=None) == 9 * MIB
+
+
+@both
+def test_within_a_file(fs):
+    file = fs.fill("/fs/one", 8 * MIB)
+    assert copy(fs, file, file, MIB, at=0, to=4 * MIB)["offloaded"] == MIB
+    check(fs, file, 0, 4 * MIB, at=0)
+    check(fs, file, 4 * MIB, MIB, at=0)
+    assert check(fs, file, 5 * MIB, 3 * MIB, at=5 * MIB) == 8 * MIB
+    assert copy(fs, file, file, 4 * MIB, at=4 * MIB, to=8 * MIB)["offloaded"] == 4 * MIB
+    assert check(fs, file, 8 * MIB, MIB, at=0) == 12 * MIB
+    overlapping = copy(fs, file, file, 2 * MIB, at=0, to=MIB)
+    assert overlapping["moved"] == -1 and overlapping["errno"] == 22
+
+
+@both
+def test_dirty_source(fs):
+    fs.fill("/fs/in", 6 * MIB, sync=False)
+    assert copy(fs, "/fs/in", "/fs/out", 6 * MIB)["offloaded"] == 6 * MIB
+    assert check(fs, "/fs/out", 0, 6 * MIB) == 6 * MIB
+
+
+@both
+def test_fragmented(fs):
+    """Source and sink of a few hundred extents."""
+    fs.fill("/fs/in", 4 * MIB, pieces="4096 8192")
+    fs.guest.run("/payload/vptest interleave /fs/out /fs/other 500; sync", timeout=120)
+    copied = copy(fs, "/fs/in", "/fs/out", 2 * MIB)
+    assert copied["moved"] == copied["offloaded"] == 2 * MIB
+    drop_caches(fs)
+    fs.guest.run("head -c 2097152 /fs/in >/tmp/a; head -c 2097152 /fs/out | cmp - /tmp/a")
+    check(fs, "/fs/other", 0, 2000000, at=0)
+
+
+def test_full_disk(fs):
+    fs.fill("/fs/in", 20 * MIB)
+    fs.guest.run("fallocate -l $(($(df -k /fs | awk 'NR==2 {print $4}') - 6000))K /fs/big; sync")
+    copied = copy(fs, "/fs/in", "/fs/out", 20 * MIB)
+    assert copied["errno"] == 28 and MIB < copied["moved"] < 7 * MIB and copied["offloaded"] > 0
+    assert check(fs, "/fs/out", 0, copied["moved"]) == copied["moved"]
+
+
+def test_killed(fs):
+    fs.fill("/fs/in", 300 * MIB)
+    copying = fs.guest.spawn(f"/payload/vptest copy /fs/in /fs/out 0 {300 * MIB} 0")
+    wait_taken(fs, "/fs/out", 20 * MIB)
+    fs.guest.run("killall -9 vptest")
+    copying.wait(timeout=20)
+    fs.settle()
+    size = int(fs.guest.run("stat -c %s /fs/out").out)
+    assert 20 * MIB <= size < 300 * MIB
+    assert check(fs, "/fs/out", 0, size) == size
+
+
+def test_source_cut_meanwhile(fs):
+    """Truncated in the middle: no byte of what took its place."""
+    fs.fill("/fs/in", 200 * MIB)
+    copying = fs.guest.spawn(f"/payload/vptest copy /fs/in /fs/out 0 {200 * MIB} 0")
+    wait_taken(fs, "/fs/out", 8 * MIB)
+    fs.guest.run("truncate -s 50M /fs/in; dd if=/dev/urandom of=/fs/new bs=1M count=40"
+                 " 2>/dev/null", timeout=60)
+    copied = lines(copying.wait(timeout=60, check=True).out)[0]
+    assert check(fs, "/fs/out", 0, copied["moved"]) == copied["moved"] <= 200 * MIB
+
+
+def test_many(fs):
+    fs.fill("/fs/in", 4 * MIB)
+    jobs = [fs.guest.spawn(f"/payload/vptest copy /fs/in /fs/o{i} 0 {4 * MIB} 0")
+            for i in range(16)]
+    for job in jobs:
+        assert lines(job.wait(timeout=120, check=True).out)[0]["moved"] == 4 * MIB
+    for i in range(16):
+        assert check(fs, f"/fs/o{i}", 0, 4 * MIB) == 4 * MIB
