@@ -81,4 +81,27 @@ static inline int vpback_extents_check(const struct xen_vpipe_extent *extent, ui
 	return vpback_extents_overlap(extent, nr) ? -EINVAL : 0;
 }
 
+/*
+ * The same for `length` bytes to be written: to data extents only, and to all of them
+ * from the first sector to the last.
+ */
+static inline int vpback_extents_check_sink(const struct xen_vpipe_extent *extent, uint32_t nr,
+					    uint32_t skip, uint64_t length, uint64_t disk_sectors,
+					    uint32_t align)
+{
+	uint64_t sectors = 0;
+	uint32_t i;
+	int ret;
+
+	ret = vpback_extents_check(extent, nr, skip, length, disk_sectors, align);
+	if (ret)
+		return ret;
+	for (i = 0; i < nr; i++) {
+		if (extent[i].sector == XEN_VPIPE_SECTOR_ZERO)
+			return -EINVAL;
+		sectors += extent[i].nr;
+	}
+	return skip || length != sectors * VPBACK_SECTOR_BYTES ? -EINVAL : 0;
+}
+
 #endif /* _VPBACK_EXTENT_H */
