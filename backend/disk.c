@@ -15,8 +15,21 @@
 static void disk_close(struct vpback_disk *disk)
 {
 	list_del(&disk->node);
-	vpipe_compat_bdev_close(disk->handle, false);
+	vpipe_compat_bdev_close(disk->handle, disk->writable);
 	kfree(disk);
+}
+
+/* May the domain write it?  As blkback reads it. */
+static bool disk_mode_writes(const char *path)
+{
+	char *mode = xenbus_read(XBT_NIL, path, "mode", NULL);
+	bool writes;
+
+	if (IS_ERR(mode))
+		return false;
+	writes = strchr(mode, 'w');
+	kfree(mode);
+	return writes;
 }
 
 static struct vpback_disk *disk_open(struct vpback_device *dev, u32 vdev)
@@ -35,7 +48,12 @@ static struct vpback_disk *disk_open(struct vpback_device *dev, u32 vdev)
 	if (!disk)
 		return ERR_PTR(-ENOMEM);
 	disk->vdev = vdev;
-	disk->handle = vpipe_compat_bdev_open(MKDEV(major, minor), false);
+	disk->writable = disk_mode_writes(path);
+	disk->handle = vpipe_compat_bdev_open(MKDEV(major, minor), disk->writable);
+	if (IS_ERR(disk->handle) && disk->writable) {
+		disk->writable = false;		/* perhaps the device cannot be written */
+		disk->handle = vpipe_compat_bdev_open(MKDEV(major, minor), false);
+	}
 	if (IS_ERR(disk->handle)) {
 		ret = PTR_ERR(disk->handle);
 		kfree(disk);
@@ -64,6 +82,12 @@ struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev)
 		found->users++;
 	mutex_unlock(&dev->disks_lock);
 	return found;
+}
+
+/* The domain may write it, and it can be written. */
+bool vpback_disk_writable(const struct vpback_disk *disk)
+{
+	return disk->writable && !bdev_read_only(disk->bdev);
 }
 
 void vpback_disk_put(struct vpback_device *dev, struct vpback_disk *disk)
@@ -96,13 +120,14 @@ static void disk_end_io(struct bio *bio)
 }
 
 /*
- * Read whole sectors into the chunk at byte `at`.  Counted in chunk->pending by
- * the caller; ends in vpback_pipe_bio_done.
+ * Move whole sectors between the disk and the chunk at byte `at`, from a sector's
+ * boundary in memory on.  Counted in chunk->pending by the caller; ends in
+ * vpback_pipe_bio_done.
  */
-void vpback_disk_read(struct vpback_disk *disk, u64 sector, struct vpback_chunk *chunk,
-		      u32 at, u32 bytes)
+void vpback_disk_submit(struct vpback_disk *disk, blk_opf_t opf, u64 sector,
+			struct vpback_chunk *chunk, u32 at, u32 bytes)
 {
-	struct bio *bio = bio_alloc(disk->bdev, 1 << VPBACK_CHUNK_ORDER, REQ_OP_READ, GFP_NOIO);
+	struct bio *bio = bio_alloc(disk->bdev, 1 << VPBACK_CHUNK_ORDER, opf, GFP_NOIO);
 
 	bio->bi_iter.bi_sector = sector;
 	bio->bi_private = chunk;
