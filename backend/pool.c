@@ -5,7 +5,8 @@
  *
  * A chunk given to a socket is referenced by the frames that carry it, until they
  * were acknowledged and freed: it may be used again only when the page's count is
- * back to our own reference.
+ * back to our own reference.  Two chunks may be parts of one page (vpback_pool_split):
+ * the last of them brings it back.
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
@@ -55,19 +56,20 @@ static struct vpback_chunk *pool_chunk_alloc(void)
 	return chunk;
 }
 
-/* May sleep for memory.  NULL: the flow is kicked when there is one. */
-struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow)
+/* One of the first `max`; with `wait` the flow is kicked when there is one again. */
+static struct vpback_chunk *pool_take(struct vpback_pool *pool, struct vpback_flow *flow,
+				      unsigned int max, bool wait)
 {
 	struct vpback_chunk *chunk = NULL;
 	bool alloc = false;
 
 	spin_lock_irq(&pool->lock);
-	if (pool->nr_free) {
+	if (pool->nr_used < max && pool->nr_free) {
 		chunk = list_first_entry(&pool->free, struct vpback_chunk, node);
 		list_del(&chunk->node);
 		pool->nr_free--;
 		pool->nr_used++;
-	} else if (pool->nr_used < pool->max) {
+	} else if (pool->nr_used < max) {
 		pool->nr_used++;
 		alloc = true;
 	}
@@ -78,16 +80,56 @@ struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flo
 		spin_lock_irq(&pool->lock);
 		if (alloc)
 			pool->nr_used--;
-		if (list_empty(&flow->pool_node))
+		if (wait && list_empty(&flow->pool_node))
 			list_add_tail(&flow->pool_node, &pool->waiters);
 		spin_unlock_irq(&pool->lock);
 		return NULL;
 	}
 	chunk->flow = flow;
+	chunk->transfer = NULL;
 	chunk->offset = 0;
 	chunk->length = 0;
 	chunk->error = 0;
+	atomic_set(&chunk->pending, 0);
 	return chunk;
+}
+
+/* May sleep for memory.  NULL: the flow is kicked when there is one. */
+struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow)
+{
+	return pool_take(pool, flow, pool->max, true);
+}
+
+/*
+ * For what a guest puts down here and may leave: half of the pool, so that it takes
+ * nothing from what moves.  NULL: there is none.
+ */
+struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow)
+{
+	return pool_take(pool, flow, pool->max / 2, false);
+}
+
+/*
+ * The bytes of a chunk from `at` on as a chunk of their own, in the same page: it
+ * takes no page from the pool, and so cannot wait for one.  NULL: no memory.
+ */
+struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_chunk *chunk,
+				       u32 at)
+{
+	struct vpback_chunk *rest = kzalloc(sizeof(*rest), GFP_KERNEL);
+
+	if (!rest)
+		return NULL;
+	get_page(chunk->page);
+	rest->page = chunk->page;
+	rest->flow = chunk->flow;
+	rest->offset = chunk->offset + at;
+	rest->length = chunk->length - at;
+	chunk->length = at;
+	spin_lock_irq(&pool->lock);
+	pool->nr_used++;
+	spin_unlock_irq(&pool->lock);
+	return rest;
 }
 
 /* Nobody but us refers to its page. */
