@@ -17,7 +17,7 @@ struct vpback_sched {
 	spinlock_t lock;		/* serialises the line and the tasks' flags */
 	struct list_head line;
 	wait_queue_head_t work;		/* threads, for the line to fill */
-	wait_queue_head_t idle;		/* _retire, for a task to stop running */
+	wait_queue_head_t idle;		/* _retire and _flush, for a task to stop running */
 	unsigned int nr_threads;
 	struct task_struct *thread[MAX_THREADS];
 };
@@ -55,6 +55,17 @@ void vpback_sched_retire(struct vpback_sched *sched, struct vpback_task *task)
 	spin_unlock_irq(&sched->lock);
 }
 
+/* A run of the task that goes on now has ended when this returns; another may begin. */
+void vpback_sched_flush(struct vpback_sched *sched, struct vpback_task *task)
+{
+	unsigned int runs;
+
+	spin_lock_irq(&sched->lock);
+	runs = task->runs;
+	wait_event_lock_irq(sched->idle, !task->running || task->runs != runs, sched->lock);
+	spin_unlock_irq(&sched->lock);
+}
+
 static struct vpback_task *sched_next(struct vpback_sched *sched)
 {
 	struct vpback_task *task;
@@ -75,6 +86,7 @@ static void sched_done(struct vpback_sched *sched, struct vpback_task *task, boo
 {
 	spin_lock_irq(&sched->lock);
 	task->running = false;
+	task->runs++;
 	if ((more || task->again) && !task->dead) {
 		task->queued = true;
 		list_add_tail(&task->node, &sched->line);
