@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * pipe.c: a flow's state machine.  Its step, run by sched.c whenever something
- * happened, does what can be done now: reads ahead of the socket into chunks, gives
- * what has arrived to the socket in stream order, takes chunks back whose frames
- * were acknowledged, tells of TRANSFERs that ended, and at the end freezes the
+ * happened, does what can be done now: asks the source for bytes (source.c), gives
+ * those that are there to the sink in stream order (sink.c), takes back chunks that
+ * no socket needs any more, tells of TRANSFERs that ended, and at the end freezes the
  * shadow.  It never sleeps for a disk or a peer.
+ *
+ * Of the TRANSFERs into something the first is worked on, and of the writes from the
+ * buffer to disk; both at the same time.
  */
-#include <linux/blkdev.h>
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 
 #include "vpback.h"
 
-#define READ_AHEAD	32U	/* chunks between disk and socket: 2 MiB */
-#define MAX_CHUNKS	128U	/* of a flow, with those that the socket holds: 8 MiB */
-#define STEP_CHUNKS	16U	/* then it is another flow's turn: 1 MiB */
-#define RETRY_MS	20U	/* doubled up to the maximum while nothing moves */
-#define MAX_RETRY_MS	1000U
+#define MAX_RETRY_MS	1000U	/* doubled up to this while nothing moves */
 #define MAX_LINGER_MS	60000U
 
 void vpback_pipe_kick(struct vpback_flow *flow)
 {
 	vpback_sched_kick(flow->dev->sched, &flow->task);
 }
-
-/* --- reading ahead --------------------------------------------------------------- */
 
 /* A bio of this chunk ended, or its submitter is through.  Any context. */
 void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error)
@@ -43,92 +39,16 @@ void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error)
 	rcu_read_unlock();
 }
 
-/* The first TRANSFER that has bytes to be asked for. */
-static struct vpback_transfer *pipe_to_read(struct vpback_flow *flow)
+void vpback_pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk)
 {
-	struct vpback_transfer *transfer, *found = NULL;
-
-	spin_lock(&flow->lock);
-	list_for_each_entry(transfer, &flow->transfers, node) {
-		if (transfer->unread) {
-			found = transfer;
-			break;
-		}
-	}
-	spin_unlock(&flow->lock);
-	return found;
-}
-
-/* Ask for the next bytes of the stream, as many as a chunk takes. */
-static void pipe_fill(struct vpback_flow *flow, struct vpback_transfer *transfer,
-		      struct vpback_chunk *chunk)
-{
-	u32 at = 0;
-
-	chunk->transfer = transfer;
-	atomic_set(&chunk->pending, 1);
-	atomic_inc(&flow->bios);
-	while (at < VPBACK_CHUNK_BYTES && transfer->unread) {
-		const struct xen_vpipe_extent *extent = &transfer->extent[transfer->extent_index];
-		u64 sector_offset = round_down(transfer->extent_offset, transfer->align);
-		u64 left = ((u64)extent->nr << SECTOR_SHIFT) - sector_offset;
-		u32 skip = transfer->extent_offset - sector_offset, want, used;
-
-		/* Whole blocks from the disk; the stream may begin and end inside one. */
-		want = min3((u64)VPBACK_CHUNK_BYTES - at, left,
-			    round_up(skip + transfer->unread, (u64)transfer->align));
-		used = min_t(u64, want - skip, transfer->unread);
-		if (!at)
-			chunk->offset = skip;
-		if (extent->sector == XEN_VPIPE_SECTOR_ZERO) {
-			memset(page_address(chunk->page) + at, 0, want);
-		} else {
-			atomic_inc(&chunk->pending);
-			vpback_disk_read(transfer->disk,
-					 extent->sector + (sector_offset >> SECTOR_SHIFT),
-					 chunk, at, want);
-		}
-		at += want;
-		chunk->length += used;
-		transfer->unread -= used;
-		transfer->extent_offset += used;
-		if (transfer->extent_offset == (u64)extent->nr << SECTOR_SHIFT) {
-			transfer->extent_index++;
-			transfer->extent_offset = 0;
-		}
-	}
-	vpback_pipe_bio_done(chunk, 0);
-}
-
-static void pipe_read_ahead(struct vpback_flow *flow)
-{
-	struct vpback_transfer *transfer;
-	struct vpback_chunk *chunk;
-	struct blk_plug plug;
-
-	blk_start_plug(&plug);		/* the disk gets them as one batch */
-	while (flow->nr_chunks < READ_AHEAD && flow->nr_chunks + flow->nr_sent < MAX_CHUNKS &&
-	       (transfer = pipe_to_read(flow))) {
-		chunk = vpback_pool_get(&flow->dev->pool, flow);
-		if (!chunk)
-			break;		/* kicked when there is one */
-		list_add_tail(&chunk->node, &flow->chunks);
-		flow->nr_chunks++;
-		pipe_fill(flow, transfer, chunk);
-	}
-	blk_finish_plug(&plug);
+	list_del(&chunk->node);
+	vpback_pool_put(&flow->dev->pool, chunk);
 }
 
 /* --- the end of a TRANSFER ------------------------------------------------------- */
 
-static void pipe_transfer_free(struct vpback_flow *flow, struct vpback_transfer *transfer)
-{
-	vpback_disk_put(flow->dev, transfer->disk);
-	kvfree(transfer);
-}
-
-static void pipe_transfer_done(struct vpback_flow *flow, struct vpback_transfer *transfer,
-			       int status)
+/* The TRANSFER has ended: tell, and forget it.  The step's. */
+void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer, int status)
 {
 	struct vpback_event *event = kzalloc(sizeof(*event), GFP_KERNEL | __GFP_NOFAIL);
 
@@ -139,11 +59,20 @@ static void pipe_transfer_done(struct vpback_flow *flow, struct vpback_transfer 
 	event->evt.status = status;
 	spin_lock(&flow->lock);
 	list_del(&transfer->node);
-	flow->nr_transfers--;
+	if (transfer->from == XEN_VPIPE_END_BUFFER) {
+		flow->nr_writes--;
+		if (status)
+			flow->buffered += transfer->length;
+	} else {
+		flow->nr_transfers--;
+		if (transfer->to == XEN_VPIPE_END_BUFFER)
+			flow->buffered += transfer->moved;
+	}
 	spin_unlock(&flow->lock);
 	vpback_stat_add(flow->dev, VPBACK_STAT_TRANSFERS, 1);
-	vpback_stat_add(flow->dev, VPBACK_STAT_BYTES, transfer->moved);
-	pipe_transfer_free(flow, transfer);
+	if (transfer->to != XEN_VPIPE_END_BUFFER)
+		vpback_stat_add(flow->dev, VPBACK_STAT_BYTES, transfer->moved);
+	vpback_flow_drop(flow, transfer);
 	vpback_ring_event(flow->queue, event);
 }
 
@@ -157,162 +86,162 @@ static struct vpback_transfer *pipe_first_transfer(struct vpback_flow *flow)
 	return transfer;
 }
 
-static void pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk)
-{
-	list_del(&chunk->node);
-	vpback_pool_put(&flow->dev->pool, chunk);
-}
-
-/* All TRANSFERs end here: cancelled, or the source or the sink failed. */
-static void pipe_stop(struct vpback_flow *flow, int status)
+/* TRANSFERs into something of which all is done.  True: there were some. */
+static bool pipe_finish(struct vpback_flow *flow)
 {
 	struct vpback_transfer *transfer;
-	struct vpback_chunk *chunk, *next;
+	struct vpback_chunk *chunk;
+	bool any = false;
 
-	list_for_each_entry_safe(chunk, next, &flow->chunks, node) {
+	while ((transfer = pipe_first_transfer(flow)) && !transfer->unread &&
+	       transfer->moved == transfer->length) {
+		/* One that waited for more to come; all its bytes were given. */
+		chunk = list_first_entry_or_null(&flow->chunks, struct vpback_chunk, node);
+		if (chunk && chunk->transfer == transfer) {
+			list_move_tail(&chunk->node, &flow->sent);
+			flow->nr_chunks--;
+			flow->nr_sent++;
+		}
+		vpback_pipe_done(flow, transfer, 0);
+		any = true;
+	}
+	return any;
+}
+
+/*
+ * What has come into the buffer is told when nothing more comes for a while: the peer
+ * is silent, or there is no room.  True: it was.
+ */
+static bool pipe_gathered(struct vpback_flow *flow)
+{
+	struct vpback_transfer *transfer = pipe_first_transfer(flow);
+
+	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !transfer->moved ||
+	    !list_empty(&flow->chunks))
+		return false;
+	if (transfer->seen != transfer->moved) {
+		transfer->seen = transfer->moved;
+		flow->gather_until = jiffies + msecs_to_jiffies(XEN_VPIPE_GATHER_MS);
+		mod_timer(&flow->gather_timer, flow->gather_until);
+		return false;
+	}
+	if (time_before(jiffies, flow->gather_until))
+		return false;
+	vpback_pipe_done(flow, transfer, 0);
+	return true;
+}
+
+/* All TRANSFERs into something end here: cancelled, or a source or a sink failed. */
+static void pipe_stop(struct vpback_flow *flow)
+{
+	struct vpback_transfer *transfer;
+	struct vpback_chunk *chunk, *prev;
+	int status = flow->failed;
+
+	list_for_each_entry_safe_reverse(chunk, prev, &flow->chunks, node) {
 		if (atomic_read_acquire(&chunk->pending))
 			continue;	/* dropped when its bios have ended */
-		pipe_chunk_done(flow, chunk);
 		flow->nr_chunks--;
+		/* What came from a peer is not lost. */
+		if (chunk->transfer->from == XEN_VPIPE_END_SOCKET && chunk->length)
+			list_move(&chunk->node, &flow->unread);
+		else
+			vpback_pipe_chunk_done(flow, chunk);
 	}
 	/* Nothing may come to a TRANSFER after its end has been told. */
 	if (!list_empty(&flow->chunks))
 		return;
 	while ((transfer = pipe_first_transfer(flow))) {
-		pipe_transfer_done(flow, transfer, status);
+		vpback_pipe_done(flow, transfer, status);
 		status = -ECANCELED;
 	}
 }
 
-/* --- giving to the socket ---------------------------------------------------------- */
-
-/* Chunks that were given, or an error that ends all TRANSFERs. */
-static int pipe_send(struct vpback_flow *flow)
-{
-	struct vpback_transfer *transfer;
-	struct vpback_chunk *chunk;
-	int given = 0, ret;
-
-	while (given < STEP_CHUNKS &&
-	       (chunk = list_first_entry_or_null(&flow->chunks, struct vpback_chunk, node)) &&
-	       !atomic_read_acquire(&chunk->pending)) {
-		transfer = chunk->transfer;
-		if (chunk->error)
-			return -EIO;
-		ret = vpback_sock_send(flow, chunk,
-				       !list_is_last(&chunk->node, &flow->chunks) ||
-				       pipe_to_read(flow));
-		if (ret == -EAGAIN)
-			break;
-		if (ret <= 0)
-			return ret ?: -EPIPE;
-		transfer->moved += ret;
-		if (chunk->length)
-			continue;
-		list_move_tail(&chunk->node, &flow->sent);
-		flow->nr_chunks--;
-		flow->nr_sent++;
-		given++;
-		if (transfer->moved == transfer->length)
-			pipe_transfer_done(flow, transfer, 0);
-	}
-	return given;
-}
-
-/* Take back what the socket does not need any more; it lets go in order. */
-static void pipe_reclaim(struct vpback_flow *flow, bool all)
-{
-	struct vpback_chunk *chunk, *next;
-
-	list_for_each_entry_safe(chunk, next, &flow->sent, node) {
-		if (!all && !vpback_pool_chunk_idle(chunk))
-			break;
-		pipe_chunk_done(flow, chunk);
-		flow->nr_sent--;
-	}
-}
-
 /* --- the end of the flow --------------------------------------------------------------- */
-
-static void pipe_linger_timer(struct timer_list *timer)
-{
-	vpback_pipe_kick(container_of(timer, struct vpback_flow, linger_timer));
-}
-
-static void pipe_retry_timer(struct timer_list *timer)
-{
-	vpback_pipe_kick(container_of(timer, struct vpback_flow, retry_timer));
-}
 
 /*
  * There is work and nothing could be done: as a rule somebody will kick us.  But
  * memory may have been short, or the last frame that held a page may have been
  * freed after the last acknowledgement; nobody tells.
  */
-static void pipe_retry_later(struct vpback_flow *flow, bool progress)
+static void pipe_retry_later(struct vpback_flow *flow)
 {
-	flow->retry_ms = progress ? RETRY_MS : min(2 * flow->retry_ms, MAX_RETRY_MS);
 	mod_timer(&flow->retry_timer, jiffies + msecs_to_jiffies(flow->retry_ms));
+	flow->retry_ms = min(2 * flow->retry_ms, MAX_RETRY_MS);
 }
 
 static void pipe_detach_now(struct vpback_flow *flow, int status)
 {
 	flow->timed_out = status == -ETIMEDOUT;
-	if (!flow->timed_out) {
+	if (!flow->timed_out && flow->link) {
 		vpback_steer_del(flow);
 		vpback_sock_freeze(flow);
+		flow->state.unread += vpback_source_held(flow);
 		vpback_stat_add(flow->dev, VPBACK_STAT_RETRANSMITS, flow->state.retransmits);
 	}
-	pipe_reclaim(flow, true);
+	vpback_sink_reclaim(flow, true);
 	flow->detached_event.evt.type = XEN_VPIPE_EVT_DETACHED;
 	flow->detached_event.evt.flow = flow->id;
 	flow->detached_event.evt.status = status;
 	vpback_stat_add(flow->dev, VPBACK_STAT_DETACHES, 1);
-	WRITE_ONCE(flow->detached, !flow->timed_out);
+	/* From here on what is unread is the ring's. */
+	smp_store_release(&flow->detached, !flow->timed_out);
 	vpback_ring_event(flow->queue, &flow->detached_event);
 }
 
-static bool pipe_step(struct vpback_task *task)
+/* Move what can be moved into something.  True: there is more to do now. */
+static bool pipe_move(struct vpback_flow *flow)
+{
+	int got, given, again;
+	bool ended;
+
+	got = vpback_source_read(flow);
+	given = vpback_sink_give(flow);
+	if (given > 0 && got >= 0) {
+		again = vpback_source_read(flow);
+		got = again < 0 ? again : max(got, again);
+	}
+	ended = pipe_finish(flow);
+	if (got < 0 || given < 0)
+		flow->failed = min(got, 0) ?: given;
+	else
+		ended |= pipe_gathered(flow);
+	if (given > 0)
+		flow->retry_ms = VPBACK_RETRY_MS;
+	return ended || got == VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
+}
+
+/* A run of the flow's task; true: once more. */
+bool vpback_pipe_step(struct vpback_task *task)
 {
 	struct vpback_flow *flow = container_of(task, struct vpback_flow, task);
-	bool cancelled, detach, idle;
-	int given = 0;
+	bool cancelled, detach, more = false;
 
 	if (flow->detached || flow->timed_out)
 		return false;
 	spin_lock(&flow->lock);
 	cancelled = flow->cancelled;
 	spin_unlock(&flow->lock);
+	if (cancelled && !flow->failed)
+		flow->failed = -ECANCELED;
 
-	pipe_reclaim(flow, false);
-	if (!cancelled && !flow->sock_error) {
-		pipe_read_ahead(flow);
-		given = pipe_send(flow);
-		/* Chunks come back with acknowledgements, however much room there is. */
-		WRITE_ONCE(flow->want_acks,
-			   flow->nr_chunks + flow->nr_sent >= MAX_CHUNKS ||
-			   !list_empty(&flow->pool_node));
-		if (given > 0)
-			pipe_read_ahead(flow);
-	}
-	if (cancelled) {
-		pipe_stop(flow, -ECANCELED);
-	} else if (flow->sock_error) {
-		pipe_stop(flow, flow->sock_error);
-	} else if (given < 0) {
-		flow->sock_error = given;
-		pipe_stop(flow, given);
-	}
+	flow->starved = false;
+	vpback_sink_reclaim(flow, false);
+	vpback_sink_write(flow, cancelled);
+	if (!flow->failed)
+		more = pipe_move(flow);
+	if (flow->failed)
+		pipe_stop(flow);
 
 	spin_lock(&flow->lock);
-	idle = list_empty(&flow->transfers) && list_empty(&flow->chunks);
-	detach = flow->detach && idle;
+	detach = flow->detach && list_empty(&flow->transfers) && list_empty(&flow->writes) &&
+		 list_empty(&flow->chunks);
 	spin_unlock(&flow->lock);
-	if (!idle && given < (int)STEP_CHUNKS)
-		pipe_retry_later(flow, given > 0);
-	if (!detach)
-		return given == STEP_CHUNKS;
-	if (vpback_sock_settled(flow))
+	if (!more && (flow->starved || flow->nr_chunks || flow->nr_sent))
+		pipe_retry_later(flow);
+	if (!detach || READ_ONCE(flow->feeder))
+		return more;
+	if (!flow->link || vpback_sock_settled(flow))
 		pipe_detach_now(flow, 0);
 	else if (cancelled && !READ_ONCE(flow->linger_forever) &&
 		 time_after_eq(jiffies, READ_ONCE(flow->linger_until)))
@@ -322,19 +251,48 @@ static bool pipe_step(struct vpback_task *task)
 
 /* --- what the ring asks for ---------------------------------------------------------------- */
 
-int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer)
+/* Nothing was asked of the flow yet but to exist.  The ring's. */
+bool vpback_pipe_fresh(struct vpback_flow *flow)
 {
-	int ret = 0;
+	bool fresh;
 
 	spin_lock(&flow->lock);
-	if (flow->detach || flow->cancelled)
+	fresh = !flow->started && !flow->detach && !flow->cancelled;
+	spin_unlock(&flow->lock);
+	return fresh;
+}
+
+/* `sink`: the flow whose socket it goes to, or NULL when it is the same. */
+int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer,
+			 struct vpback_flow *sink)
+{
+	bool write = transfer->from == XEN_VPIPE_END_BUFFER;
+	int ret;
+
+	ret = vpback_flow_may_feed(flow, sink);
+	if (ret)
+		return ret;
+	spin_lock(&flow->lock);
+	if (flow->detach || flow->cancelled || (write && flow->write_failed))
 		ret = -ESHUTDOWN;
-	else if (flow->nr_transfers >= VPBACK_MAX_TRANSFERS)
+	else if (write && transfer->length > flow->buffered)
+		ret = -EINVAL;
+	else if ((write ? flow->nr_writes : flow->nr_transfers) >= VPBACK_MAX_TRANSFERS)
 		ret = -ENOSPC;
-	else
+	if (ret)
+		goto out;
+	flow->started = true;
+	if (sink)
+		vpback_flow_feed(flow, transfer, sink);
+	if (write) {
+		list_add_tail(&transfer->node, &flow->writes);
+		flow->nr_writes++;
+		flow->buffered -= transfer->length;
+	} else {
 		list_add_tail(&transfer->node, &flow->transfers);
-	if (!ret)
 		flow->nr_transfers++;
+	}
+out:
 	spin_unlock(&flow->lock);
 	if (!ret)
 		vpback_pipe_kick(flow);
@@ -353,7 +311,7 @@ void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms)
 	spin_unlock(&flow->lock);
 	if (!forever)
 		mod_timer(&flow->linger_timer, until + 1);
-	vpback_pipe_kick(flow);
+	vpback_flow_kick_all(flow);
 }
 
 int vpback_pipe_detach(struct vpback_flow *flow)
@@ -368,88 +326,4 @@ int vpback_pipe_detach(struct vpback_flow *flow)
 		return -EALREADY;
 	vpback_pipe_kick(flow);
 	return 0;
-}
-
-/* A flow with its shadow socket.  ERR_PTR as XEN_VPIPE_OP_ATTACH says.  May sleep. */
-struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback_device *dev,
-				       u32 id, const struct xen_vpipe_tcp_state *st)
-{
-	struct vpback_link *link, *found = NULL;
-	struct vpback_flow *flow;
-	int ret;
-
-	list_for_each_entry(link, &dev->links, node)
-		if (link->handle == st->vif && netif_running(link->netdev))
-			found = link;
-	if (!found)
-		return ERR_PTR(-ENODEV);
-	flow = kzalloc(sizeof(*flow), GFP_KERNEL);
-	if (!flow)
-		return ERR_PTR(-ENOMEM);
-	flow->dev = dev;
-	flow->queue = queue;
-	flow->id = id;
-	flow->state = *st;
-	flow->link = found;
-	flow->task.step = pipe_step;
-	timer_setup(&flow->linger_timer, pipe_linger_timer, 0);
-	timer_setup(&flow->retry_timer, pipe_retry_timer, 0);
-	flow->retry_ms = RETRY_MS;
-	INIT_LIST_HEAD(&flow->detached_event.node);
-	spin_lock_init(&flow->lock);
-	INIT_LIST_HEAD(&flow->transfers);
-	INIT_LIST_HEAD(&flow->chunks);
-	INIT_LIST_HEAD(&flow->sent);
-	INIT_LIST_HEAD(&flow->pool_node);
-	init_waitqueue_head(&flow->bios_wait);
-
-	flow->reserved = (st->write_seq - st->snd_una) + min(st->rcvbuf, VPBACK_MAX_BUFFER);
-	if (atomic64_add_return(flow->reserved, &dev->reserved) >
-	    (s64)vpback_flow_mib << 20) {
-		ret = -ENOSPC;
-		goto err;
-	}
-	/* In the table before it is live, so that its first frame finds its way out. */
-	ret = vpback_steer_add(found, flow);
-	if (ret)
-		goto err;
-	ret = vpback_sock_create(flow);
-	if (ret)
-		goto err_steer;
-	atomic_inc(&dev->nr_flows);
-	vpback_stat_add(dev, VPBACK_STAT_ATTACHES, 1);
-	return flow;
-
-err_steer:
-	vpback_steer_del(flow);
-err:
-	atomic64_sub(flow->reserved, &dev->reserved);
-	kfree_rcu(flow, rcu);
-	return ERR_PTR(ret);
-}
-
-/* At any time.  Waits for bios in flight. */
-void vpback_pipe_destroy(struct vpback_flow *flow)
-{
-	struct vpback_transfer *transfer, *next;
-	struct vpback_chunk *chunk, *next_chunk;
-
-	vpback_sched_retire(flow->dev->sched, &flow->task);
-	vpback_ring_forget(flow->queue, flow);
-	wait_event(flow->bios_wait, !atomic_read(&flow->bios));
-	if (!flow->timed_out)		/* a RST has to find its way out */
-		vpback_steer_del(flow);
-	vpback_sock_release(flow, flow->timed_out);
-	vpback_steer_del(flow);
-	timer_delete_sync(&flow->linger_timer);
-	timer_delete_sync(&flow->retry_timer);
-	vpback_pool_forget(&flow->dev->pool, flow);
-	list_for_each_entry_safe(chunk, next_chunk, &flow->chunks, node)
-		pipe_chunk_done(flow, chunk);
-	pipe_reclaim(flow, true);
-	list_for_each_entry_safe(transfer, next, &flow->transfers, node)
-		pipe_transfer_free(flow, transfer);
-	atomic_dec(&flow->dev->nr_flows);
-	atomic64_sub(flow->reserved, &flow->dev->reserved);
-	kfree_rcu(flow, rcu);
 }

@@ -161,79 +161,208 @@ static int ring_attach(struct vpback_queue *queue, const struct xen_vpipe_reques
 		return ret;
 	if (!ring_address_allowed(queue->dev, &st))
 		return -EPERM;
-	flow = vpback_pipe_create(queue, queue->dev, req->flow, &st);
+	flow = vpback_flow_create(queue, queue->dev, req->flow, &st);
 	if (IS_ERR(flow))
 		return PTR_ERR(flow);
 	ret = xa_insert(&queue->flows, req->flow, flow, GFP_KERNEL);
 	if (ret)
-		vpback_pipe_destroy(flow);
+		vpback_flow_destroy(flow);
 	return ret;
+}
+
+static int ring_open(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+{
+	struct vpback_flow *flow;
+	int ret;
+
+	if (req->flow >= vpback_max_flows)
+		return -ENOSPC;
+	if (xa_load(&queue->flows, req->flow))
+		return -EEXIST;
+	if (memchr_inv(&req->u.open, 0, sizeof(req->u.open)))
+		return -EINVAL;
+	flow = vpback_flow_open(queue, queue->dev, req->flow);
+	if (IS_ERR(flow))
+		return PTR_ERR(flow);
+	ret = xa_insert(&queue->flows, req->flow, flow, GFP_KERNEL);
+	if (ret)
+		vpback_flow_destroy(flow);
+	return ret;
+}
+
+/* Pages that hold `length` bytes, each full but the last: all are there? */
+static bool ring_pages_good(struct vpback_queue *queue, const struct xen_vpipe_queue *args)
+{
+	u32 i;
+
+	if (!args->length || args->length > XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE)
+		return false;
+	for (i = 0; i < DIV_ROUND_UP(args->length, XEN_VPIPE_PAGE_SIZE); i++)
+		if (!ring_page(queue, args->page[i]))
+			return false;
+	return true;
 }
 
 static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 		      const struct xen_vpipe_queue *args)
 {
 	u32 left = args->length, n, i;
-	const void *page;
 	int ret = 0;
 
-	if (flow->complete)
-		return -EINVAL;
-	if (!left || left > XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE)
+	if (!flow->link || flow->complete || !ring_pages_good(queue, args))
 		return -EINVAL;
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
-		page = ring_page(queue, args->page[i]);
 		/* Bytes of the guest's own stream: copied once, whatever they are. */
-		ret = page ? vpback_sock_queue(flow, page, n) : -EINVAL;
+		ret = vpback_sock_queue(flow, ring_page(queue, args->page[i]), n);
 	}
 	return ret;
+}
+
+static int ring_unread(struct vpback_queue *queue, struct vpback_flow *flow,
+		       const struct xen_vpipe_queue *args)
+{
+	u32 left = args->length, before = flow->nr_unread, n, i;
+	int ret = 0;
+
+	if (!flow->link || !flow->complete || !ring_pages_good(queue, args) ||
+	    !vpback_pipe_fresh(flow) || left > XEN_VPIPE_MAX_UNREAD - before)
+		return -EINVAL;
+	for (i = 0; left && !ret; i++, left -= n) {
+		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
+		ret = vpback_source_put(flow, ring_page(queue, args->page[i]), n);
+	}
+	if (ret)
+		vpback_source_take_back(flow, flow->nr_unread - before);
+	return ret;
+}
+
+/* --- TRANSFER ---------------------------------------------------------------------- */
+
+static bool ring_pair_served(u16 from, u16 to)
+{
+	switch (from) {
+	case XEN_VPIPE_END_EXTENTS:
+		return to == XEN_VPIPE_END_SOCKET || to == XEN_VPIPE_END_BUFFER;
+	case XEN_VPIPE_END_SOCKET:
+		return to == XEN_VPIPE_END_SOCKET || to == XEN_VPIPE_END_BUFFER;
+	case XEN_VPIPE_END_BUFFER:
+		return to == XEN_VPIPE_END_EXTENTS;
+	default:
+		return false;
+	}
+}
+
+/* Is this flow as good as the end names it?  Its number is checked elsewhere. */
+static bool ring_end_good(const struct xen_vpipe_end *end, const struct vpback_flow *flow)
+{
+	if (end->nr || end->page || end->skip)
+		return false;
+	if (end->type == XEN_VPIPE_END_SOCKET && !flow->link)
+		return false;
+	return !flow->link || flow->complete;
+}
+
+/* The ends that are flows; *sink is another one than the command's, or NULL. */
+static int ring_transfer_flows(struct vpback_queue *queue, struct vpback_flow *flow,
+			       const struct xen_vpipe_transfer *args, struct vpback_flow **sink)
+{
+	struct vpback_flow *other;
+
+	*sink = NULL;
+	if (args->source.type != XEN_VPIPE_END_EXTENTS &&
+	    (args->source.id != flow->id || !ring_end_good(&args->source, flow)))
+		return -EINVAL;
+	if (args->source.type != XEN_VPIPE_END_SOCKET ||
+	    args->sink.type != XEN_VPIPE_END_SOCKET) {
+		if (args->source.type == XEN_VPIPE_END_BUFFER)
+			return 0;
+		return args->sink.id == flow->id && ring_end_good(&args->sink, flow) ? 0 : -EINVAL;
+	}
+	other = xa_load(&queue->flows, args->sink.id);
+	if (!other)
+		return -ENOENT;
+	if (!ring_end_good(&args->sink, other))
+		return -EINVAL;
+	*sink = other;
+	return 0;
+}
+
+/* The end that is on a disk, if there is one: transfer->nr extents. */
+static int ring_transfer_disk(struct vpback_queue *queue, struct vpback_transfer *transfer,
+			      const struct xen_vpipe_end *end, const void *page)
+{
+	struct vpback_disk *disk;
+	u64 sectors;
+
+	transfer->extent_offset = end->skip;
+	memcpy(transfer->extent, page, transfer->nr * sizeof(*transfer->extent));
+	barrier();
+	disk = vpback_disk_get(queue->dev, end->id);
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	transfer->disk = disk;
+	transfer->align = bdev_logical_block_size(disk->bdev);
+	sectors = bdev_nr_sectors(disk->bdev);
+	if (transfer->from == XEN_VPIPE_END_EXTENTS)
+		return vpback_extents_check(transfer->extent, transfer->nr, end->skip,
+					    transfer->length, sectors,
+					    transfer->align >> SECTOR_SHIFT);
+	if (!vpback_disk_writable(disk))
+		return -EROFS;
+	return vpback_extents_check_sink(transfer->extent, transfer->nr, end->skip,
+					 transfer->length, sectors,
+					 transfer->align >> SECTOR_SHIFT);
 }
 
 static int ring_transfer(struct vpback_queue *queue, struct vpback_flow *flow,
 			 const struct xen_vpipe_transfer *args)
 {
+	bool fua = args->sink.type == (XEN_VPIPE_END_EXTENTS | XEN_VPIPE_END_FUA);
+	u16 from = args->source.type, to = fua ? XEN_VPIPE_END_EXTENTS : args->sink.type;
+	const struct xen_vpipe_end *end = NULL;
 	struct vpback_transfer *transfer;
-	const void *page;
+	struct vpback_flow *sink;
+	const void *page = NULL;
 	int ret;
 
-	if (args->source.type != XEN_VPIPE_END_EXTENTS || args->sink.type != XEN_VPIPE_END_SOCKET)
+	if (!ring_pair_served(from, to))
 		return -EOPNOTSUPP;
-	if (!flow->complete)
+	if (!args->length)
 		return -EINVAL;
+	ret = ring_transfer_flows(queue, flow, args, &sink);
+	if (ret)
+		return ret;
 	/* A frontend that does not take its events gets nothing more to do. */
 	if (READ_ONCE(queue->nr_events) > MAX_EVENTS)
 		return -ENOSPC;
-	page = ring_page(queue, args->source.page);
-	if (!page || !args->source.nr || args->source.nr > XEN_VPIPE_MAX_EXTENTS)
-		return -EINVAL;
-	transfer = kvzalloc(struct_size(transfer, extent, args->source.nr), GFP_KERNEL);
+	if (from == XEN_VPIPE_END_EXTENTS)
+		end = &args->source;
+	else if (to == XEN_VPIPE_END_EXTENTS)
+		end = &args->sink;
+	if (end) {
+		page = ring_page(queue, end->page);
+		if (!page || !end->nr || end->nr > XEN_VPIPE_MAX_EXTENTS)
+			return -EINVAL;
+	}
+	transfer = kvzalloc(struct_size(transfer, extent, end ? end->nr : 0), GFP_KERNEL);
 	if (!transfer)
 		return -ENOMEM;
+	transfer->from = from;
+	transfer->to = to;
+	transfer->fua = fua;
 	transfer->cookie = args->cookie;
 	transfer->length = args->length;
 	transfer->unread = args->length;
-	transfer->extent_offset = args->source.skip;
-	transfer->nr = args->source.nr;
-	memcpy(transfer->extent, page, args->source.nr * sizeof(*transfer->extent));
-	barrier();
-	transfer->disk = vpback_disk_get(queue->dev, args->source.id);
-	if (IS_ERR(transfer->disk)) {
-		ret = PTR_ERR(transfer->disk);
-		goto err;
-	}
-	transfer->align = bdev_logical_block_size(transfer->disk->bdev);
-	ret = vpback_extents_check(transfer->extent, transfer->nr, args->source.skip,
-				   transfer->length, bdev_nr_sectors(transfer->disk->bdev),
-				   transfer->align >> SECTOR_SHIFT) ?:
-	      vpback_pipe_transfer(flow, transfer);
-	if (!ret)
-		return 0;
-	vpback_disk_put(queue->dev, transfer->disk);
-err:
-	kvfree(transfer);
+	transfer->nr = end ? end->nr : 0;
+	ret = (end ? ring_transfer_disk(queue, transfer, end, page) : 0) ?:
+	      vpback_pipe_transfer(flow, transfer, sink);
+	if (ret)
+		vpback_flow_drop(flow, transfer);
 	return ret;
 }
+
+/* --- the others ----------------------------------------------------------------------- */
 
 static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 		       const struct xen_vpipe_return *args, u32 *value)
@@ -242,7 +371,9 @@ static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 	void *page;
 	int ret;
 
-	if (!READ_ONCE(flow->detached))
+	if (!flow->link)
+		return -EINVAL;
+	if (!smp_load_acquire(&flow->detached))	/* before what is unread */
 		return -EBUSY;
 	if (!args->nr_pages || args->nr_pages > XEN_VPIPE_RETURN_PAGES ||
 	    args->offset != flow->returned)
@@ -257,8 +388,8 @@ static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 		if (!page)
 			return -EINVAL;
 		for (n = 0; left && n < XEN_VPIPE_PAGE_SIZE; n += ret, left -= ret) {
-			ret = vpback_sock_read_unread(flow, page + n,
-						      min_t(u32, left, XEN_VPIPE_PAGE_SIZE - n));
+			ret = vpback_source_return(flow, page + n,
+						   min_t(u32, left, XEN_VPIPE_PAGE_SIZE - n));
 			if (ret <= 0)
 				return ret ?: -EIO;
 			flow->returned += ret;
@@ -277,12 +408,16 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 		return -EINVAL;
 	if (req->op == XEN_VPIPE_OP_ATTACH)
 		return ring_attach(queue, req);
+	if (req->op == XEN_VPIPE_OP_OPEN)
+		return ring_open(queue, req);
 	flow = xa_load(&queue->flows, req->flow);
 	if (!flow)
 		return -ENOENT;
 	switch (req->op) {
 	case XEN_VPIPE_OP_QUEUE:
 		return ring_queue(queue, flow, &req->u.queue);
+	case XEN_VPIPE_OP_UNREAD:
+		return ring_unread(queue, flow, &req->u.queue);
 	case XEN_VPIPE_OP_TRANSFER:
 		return ring_transfer(queue, flow, &req->u.transfer);
 	case XEN_VPIPE_OP_CANCEL:
@@ -294,7 +429,7 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 		return ring_return(queue, flow, &req->u.ret, value);
 	case XEN_VPIPE_OP_RELEASE:
 		xa_erase(&queue->flows, req->flow);
-		vpback_pipe_destroy(flow);
+		vpback_flow_destroy(flow);
 		return 0;
 	default:
 		return -EOPNOTSUPP;
@@ -466,7 +601,7 @@ void vpback_ring_disconnect(struct vpback_queue *queue)
 	if (queue->thread)
 		kthread_stop(queue->thread);
 	xa_for_each(&queue->flows, index, flow)
-		vpback_pipe_destroy(flow);
+		vpback_flow_destroy(flow);
 	xa_destroy(&queue->flows);
 	list_for_each_entry_safe(event, next, &queue->events, node)
 		kfree(event);

@@ -27,7 +27,7 @@ static void sock_notify(struct sock *sk, bool acks_only)
 	flow = sk->sk_user_data;
 	if (flow && (!acks_only || READ_ONCE(flow->want_acks) ||
 		     (READ_ONCE(flow->want_space) && sk_stream_is_writeable(sk))))
-		vpback_pipe_kick(flow);
+		vpback_flow_kick_all(flow);
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
@@ -49,6 +49,13 @@ static void sock_changed(struct sock *sk)
 /* What a sink receives stays in its queue until the guest takes it. */
 static void sock_data_ready(struct sock *sk)
 {
+	struct vpback_flow *flow;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	flow = sk->sk_user_data;
+	if (flow && READ_ONCE(flow->want_data))
+		vpback_pipe_kick(flow);
+	read_unlock_bh(&sk->sk_callback_lock);
 }
 
 static void sock_set_callbacks(struct sock *sk, struct vpback_flow *flow)
@@ -297,6 +304,42 @@ int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool 
 	}
 	set_bit(SOCK_NOSPACE, &flow->socket->flags);
 	return ret;
+}
+
+/*
+ * Up to `len` bytes behind those of the chunk; the caller sees to the room.  Bytes, 0
+ * at the end of the stream, -EAGAIN, or why the connection has ended.  Does not block.
+ */
+int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len)
+{
+	struct kvec vec = {
+		.iov_base = page_address(chunk->page) + chunk->offset + chunk->length,
+		.iov_len = len,
+	};
+	struct msghdr msg = {};
+	int ret;
+
+	WRITE_ONCE(flow->want_data, true);	/* before looking whether there is any */
+	ret = kernel_recvmsg(flow->socket, &msg, &vec, 1, len, MSG_DONTWAIT);
+	if (ret == -EAGAIN)
+		return ret;
+	WRITE_ONCE(flow->want_data, false);
+	/* Closed, but not by a FIN. */
+	if (!ret && !sock_flag(flow->socket->sk, SOCK_DONE))
+		ret = -ECONNRESET;
+	if (ret < 0)
+		flow->sock_error = ret;
+	return ret;
+}
+
+/* Why nothing can be sent any more, or 0. */
+int vpback_sock_ended(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+
+	if (READ_ONCE(sk->sk_state) != TCP_CLOSE)
+		return 0;
+	return -(READ_ONCE(sk->sk_err) ?: EPIPE);
 }
 
 /* Everything was acknowledged, or never will be. */

@@ -57,14 +57,14 @@ STAT(refused_total, VPBACK_STAT_REFUSED);	/* of them, invalid or not its own */
 STAT(attaches_total, VPBACK_STAT_ATTACHES);	/* connections taken over */
 STAT(detaches_total, VPBACK_STAT_DETACHES);	/* connections made ready to return */
 STAT(transfers_total, VPBACK_STAT_TRANSFERS);	/* TRANSFERs that ended */
-STAT(bytes_total, VPBACK_STAT_BYTES);		/* bytes given to a sink by them */
+STAT(bytes_total, VPBACK_STAT_BYTES);		/* bytes given to a socket or a disk */
 STAT(frames_in_total, VPBACK_STAT_FRAMES_IN);	/* steered to shadow sockets */
 STAT(frames_out_total, VPBACK_STAT_FRAMES_OUT);	/* sent by shadow sockets */
 STAT(frames_dropped_total, VPBACK_STAT_FRAMES_DROPPED);	/* late ones of the guest, or no room */
 STAT(retransmits_total, VPBACK_STAT_RETRANSMITS);	/* segments, of ended flows */
 STAT(events_total, VPBACK_STAT_EVENTS);		/* notifications to the guest */
 
-/* A gauge: connections held now. */
+/* A gauge: flows held now. */
 static ssize_t flows_show(struct device *device, struct device_attribute *attr, char *buf)
 {
 	struct vpback_device *dev = dev_get_drvdata(device);

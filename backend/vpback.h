@@ -3,13 +3,15 @@
  * vpback.h: what the files of the backend module offer each other.
  *
  * The way of a transfer: ring.c (copy once, validate, dispatch) -> pipe.c (the
- * flow's state machine, run by sched.c) -> disk.c (extents to bios, into pages of
- * pool.c) and sock.c (shadow socket) -> netdev.c, steer.c (frames of the flow, as
- * if the guest had sent them) -> ... -> ring.c (events).
+ * flow's state machine, run by sched.c) -> source.c (bytes into pages of pool.c, by
+ * disk.c or sock.c) -> sink.c (out of them: sock.c, disk.c, or they stay in the
+ * flow's buffer) -> netdev.c, steer.c (frames of the flow, as if the guest had sent
+ * them) -> ... -> ring.c (events).
  */
 #ifndef _VPBACK_H
 #define _VPBACK_H
 
+#include <linux/blk_types.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -48,7 +50,8 @@ struct vpback_sched;
 /* Something that moves bytes when it is kicked; never on two threads at once. */
 struct vpback_task {
 	struct list_head node;
-	bool queued, running, again, dead;	/* under the scheduler's lock */
+	bool queued, running, again, dead;	/* under the scheduler's lock, and: */
+	unsigned int runs;			/* that have ended */
 	bool (*step)(struct vpback_task *task);	/* true: there is more to do now */
 };
 
@@ -56,6 +59,7 @@ struct vpback_sched *vpback_sched_create(unsigned int domid);
 void vpback_sched_destroy(struct vpback_sched *sched);
 void vpback_sched_kick(struct vpback_sched *sched, struct vpback_task *task);
 void vpback_sched_retire(struct vpback_sched *sched, struct vpback_task *task);
+void vpback_sched_flush(struct vpback_sched *sched, struct vpback_task *task);
 
 /* --- pool.c: pages for data on its way -------------------------------------- */
 
@@ -69,7 +73,7 @@ struct vpback_chunk {
 	struct list_head node;
 	struct page *page;
 	struct vpback_flow *flow;
-	struct vpback_transfer *transfer;
+	struct vpback_transfer *transfer;	/* while on the flow's chunks */
 	u32 offset, length;		/* the bytes of the stream that are in it */
 	atomic_t pending;		/* bios (and the submitter) still at it */
 	int error;			/* of any of its bios */
@@ -85,6 +89,9 @@ struct vpback_pool {
 void vpback_pool_init(struct vpback_pool *pool);
 void vpback_pool_exit(struct vpback_pool *pool);
 struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow);
+struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow);
+struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_chunk *chunk,
+				       u32 at);
 void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk);
 bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk);
 void vpback_pool_forget(struct vpback_pool *pool, struct vpback_flow *flow);
@@ -97,6 +104,7 @@ struct vpback_disk {
 	vpipe_bdev_handle *handle;
 	struct block_device *bdev;
 	unsigned int users;		/* transfers */
+	bool writable;			/* opened for that */
 	bool stale;			/* xenstore changed: look again for the next one */
 };
 
@@ -104,8 +112,9 @@ struct vpback_device;
 
 struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev);
 void vpback_disk_put(struct vpback_device *dev, struct vpback_disk *disk);
-void vpback_disk_read(struct vpback_disk *disk, u64 sector, struct vpback_chunk *chunk,
-		      u32 at, u32 bytes);
+bool vpback_disk_writable(const struct vpback_disk *disk);
+void vpback_disk_submit(struct vpback_disk *disk, blk_opf_t opf, u64 sector,
+			struct vpback_chunk *chunk, u32 at, u32 bytes);
 int vpback_disk_init(struct vpback_device *dev);
 void vpback_disk_exit(struct vpback_device *dev);
 
@@ -156,6 +165,8 @@ void vpback_netdev_exit(void);
 int vpback_sock_create(struct vpback_flow *flow);
 int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
 int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more);
+int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len);
+int vpback_sock_ended(struct vpback_flow *flow);
 bool vpback_sock_settled(struct vpback_flow *flow);
 void vpback_sock_freeze(struct vpback_flow *flow);
 int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
@@ -163,14 +174,23 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset);
 
 /* --- pipe.c: a flow's state machine ---------------------------------------------- */
 
-#define VPBACK_MAX_TRANSFERS	8	/* queued on a flow */
+#define VPBACK_MAX_TRANSFERS	8	/* queued on a flow, into something and to disk each */
+#define VPBACK_READ_AHEAD	32U	/* chunks between source and sink: 2 MiB */
+#define VPBACK_MAX_CHUNKS	128U	/* of a flow, with those in its buffer: 8 MiB */
+#define VPBACK_STEP_CHUNKS	16U	/* then it is another flow's turn: 1 MiB */
+#define VPBACK_RETRY_MS		20U	/* the first time that nothing moves */
 
 struct vpback_transfer {
 	struct list_head node;
+	u16 from, to;			/* XEN_VPIPE_END_* */
+	bool fua;
+	bool begun;			/* a write: its bios were submitted */
 	u64 cookie;
 	u64 length, moved;		/* bytes */
-	u64 unread;			/* bytes not yet asked from the disk */
-	struct vpback_disk *disk;
+	u64 unread;			/* bytes not yet asked from the source */
+	u64 seen;			/* moved, when we last looked whether more comes */
+	struct vpback_flow *sink;	/* from socket to socket; under the device's feed_lock */
+	struct vpback_disk *disk;	/* NULL: no end is on one */
 	u32 align;			/* the disk's blocks, bytes */
 	u32 extent_index;		/* the next bytes to ask for: */
 	u64 extent_offset;		/* ... offset in that extent, bytes */
@@ -192,7 +212,7 @@ struct vpback_flow {
 	struct xen_vpipe_tcp_state state;	/* as it came; as it goes, once detached */
 
 	/* steer.c's */
-	struct vpback_link *link;
+	struct vpback_link *link;	/* NULL: no connection */
 	struct hlist_node hash_node;
 	bool hashed;
 	u32 guest_limit;		/* the guest's own frames end here, in sequence space */
@@ -205,24 +225,42 @@ struct vpback_flow {
 	int sock_error;			/* as sendmsg said it, negative */
 	bool want_acks;			/* kick at each acknowledgement */
 	bool want_space;		/* kick when there is room again */
+	bool want_data;			/* kick when something has come */
 
 	struct vpback_task task;
 	struct timer_list linger_timer;	/* after a cancel */
 	struct timer_list retry_timer;	/* when nobody may kick us */
 	unsigned int retry_ms;
+	struct timer_list gather_timer;	/* no more has come for a while */
+	unsigned long gather_until;	/* jiffies */
 	u64 reserved;			/* socket memory that it may take, bytes */
 
+	struct vpback_flow *feeder;	/* gives to our socket; under the device's feed_lock */
+
 	spinlock_t lock;		/* serialises the members below, between ring and step */
-	struct list_head transfers;
-	unsigned int nr_transfers;
+	struct list_head transfers;	/* into something; in order */
+	struct list_head writes;	/* from the buffer to disk; in order */
+	unsigned int nr_transfers, nr_writes;
+	u64 buffered;			/* told to be in the buffer, and not asked for; bytes */
+	bool started;			/* there was a TRANSFER */
+	bool write_failed;		/* what is at the buffer's head is not what was expected */
 	bool cancelled, detach, detached;
 	bool linger_forever;		/* with cancelled; else: */
 	unsigned long linger_until;	/* jiffies */
 
-	/* The step's alone. */
-	struct list_head chunks;	/* on their way from the disk, in stream order */
-	struct list_head sent;		/* given to the socket, which may still need them */
+	/* The ring's before `started` and once `detached`. */
+	struct list_head unread;	/* what precedes that which the socket has received */
+	u32 nr_unread;			/* bytes that UNREAD has brought */
+
+	/* The step's alone; the buffer is the ring's once `detached`. */
+	struct list_head chunks;	/* on their way from source to sink, in stream order */
+	struct list_head sent;		/* given to a socket, which may still need them */
+	struct list_head buffer;	/* in order; all bytes of the list are in the buffer */
+	struct list_head writing;	/* of the first of `writes` */
 	unsigned int nr_chunks, nr_sent;
+	unsigned int nr_buffer;		/* in buffer and writing */
+	int failed;			/* why TRANSFERs into something end; negative */
+	bool starved;			/* this step found no memory */
 	struct list_head pool_node;	/* on the pool's waiters; under the pool's lock */
 	atomic_t bios;			/* chunks with bios in flight */
 	wait_queue_head_t bios_wait;
@@ -231,14 +269,51 @@ struct vpback_flow {
 	struct vpback_event detached_event;
 };
 
-struct vpback_flow *vpback_pipe_create(struct vpback_queue *queue, struct vpback_device *dev,
-				       u32 id, const struct xen_vpipe_tcp_state *st);
-void vpback_pipe_destroy(struct vpback_flow *flow);
-int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer);
+/* Chunks that count against VPBACK_MAX_CHUNKS. */
+static inline unsigned int vpback_pipe_held(const struct vpback_flow *flow)
+{
+	return flow->nr_chunks + flow->nr_sent + flow->nr_buffer;
+}
+
+int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer,
+			 struct vpback_flow *sink);
+bool vpback_pipe_fresh(struct vpback_flow *flow);
 void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms);
 int vpback_pipe_detach(struct vpback_flow *flow);
+bool vpback_pipe_step(struct vpback_task *task);
 void vpback_pipe_kick(struct vpback_flow *flow);
+void vpback_pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk);
+void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer, int status);
 void vpback_pipe_bio_done(struct vpback_chunk *chunk, int error);
+
+/* --- flow.c: a flow's life, and who feeds whom ---------------------------------------- */
+
+struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback_device *dev,
+				       u32 id, const struct xen_vpipe_tcp_state *st);
+struct vpback_flow *vpback_flow_open(struct vpback_queue *queue, struct vpback_device *dev,
+				     u32 id);
+void vpback_flow_destroy(struct vpback_flow *flow);
+void vpback_flow_drop(struct vpback_flow *flow, struct vpback_transfer *transfer);
+int vpback_flow_may_feed(struct vpback_flow *flow, struct vpback_flow *sink);
+void vpback_flow_feed(struct vpback_flow *flow, struct vpback_transfer *transfer,
+		      struct vpback_flow *sink);
+void vpback_flow_kick_all(struct vpback_flow *flow);
+
+/* --- source.c: bytes into chunks ---------------------------------------------------- */
+
+int vpback_source_read(struct vpback_flow *flow);
+bool vpback_source_more(struct vpback_flow *flow);
+int vpback_source_put(struct vpback_flow *flow, const void *data, u32 len);
+void vpback_source_take_back(struct vpback_flow *flow, u32 len);
+u32 vpback_source_held(struct vpback_flow *flow);
+int vpback_source_return(struct vpback_flow *flow, void *to, u32 len);
+
+/* --- sink.c: bytes out of chunks ----------------------------------------------------- */
+
+int vpback_sink_give(struct vpback_flow *flow);
+bool vpback_sink_keeps(const struct vpback_flow *flow, const struct vpback_chunk *chunk);
+void vpback_sink_write(struct vpback_flow *flow, bool stop);
+void vpback_sink_reclaim(struct vpback_flow *flow, bool all);
 
 /* --- ring.c: one queue from the frontend -------------------------------------------- */
 
@@ -267,6 +342,7 @@ struct vpback_device {
 	struct xenbus_watch disk_watch;
 	bool disk_watched;
 
+	spinlock_t feed_lock;		/* serialises which flow feeds which; softirq */
 	atomic_t nr_flows;
 	atomic64_t reserved;		/* by all flows, bytes */
 	atomic64_t stat[VPBACK_STATS];

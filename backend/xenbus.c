@@ -182,6 +182,9 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 				    XEN_VPIPE_MAX_POOL_PAGES) ?:
 		      xenbus_printf(XBT_NIL, node, "max-flows", "%u", vpback_max_flows) ?:
 		      xenbus_printf(XBT_NIL, node, "feature-file-to-socket", "1") ?:
+		      xenbus_printf(XBT_NIL, node, "feature-socket-to-file", "1") ?:
+		      xenbus_printf(XBT_NIL, node, "feature-file-to-file", "1") ?:
+		      xenbus_printf(XBT_NIL, node, "feature-socket-to-socket", "1") ?:
 		      xenbus_printf(XBT_NIL, node, "network-status", "connected") ?:
 		      xenbus_switch_state(dev->xbdev, XenbusStateInitWait);
 	if (!ret)
@@ -247,6 +250,7 @@ static int vpback_probe(struct xenbus_device *xbdev, const struct xenbus_device_
 	dev->xbdev = xbdev;
 	dev->domid = xbdev->otherend_id;
 	mutex_init(&dev->lock);
+	spin_lock_init(&dev->feed_lock);
 	INIT_LIST_HEAD(&dev->links);
 	ratelimit_state_init(&dev->complaints, 60 * HZ, 5);
 	dev_set_drvdata(&xbdev->dev, dev);
