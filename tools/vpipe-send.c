@@ -7,31 +7,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <vpipe.h>
 
-enum path { PATH_AUTO, PATH_SENDFILE, PATH_OFFLOAD, N_PATHS };
+#include "options.h"
+#include "outcome.h"
+#include "tcp.h"
 
 static const char *const path_names[] = { "auto", "sendfile", "offload" };
-
-struct outcome {
-	uint64_t bytes;
-	uint64_t offloaded;
-	uint64_t copied;
-	double seconds;
-	const char *reason;	/* why not all was offloaded; NULL: it was */
-	int error;
-};
 
 static void help(FILE *out)
 {
@@ -50,90 +38,25 @@ static void help(FILE *out)
 	      "3 (--path offload) all was sent, but not all by the driver domain.\n", out);
 }
 
-static int usage(const char *what, const char *arg)
-{
-	fprintf(stderr, "vpipe-send: %s '%s'\nTry 'vpipe-send --help'.\n", what, arg);
-	return 2;
-}
-
-static int parse_bytes(const char *s, int64_t *value)
-{
-	char *end;
-
-	errno = 0;
-	*value = strtoll(s, &end, 10);
-	return errno || end == s || *end || *value < 0 ? -1 : 0;
-}
-
-static int connect_to(const char *host, const char *port)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list, *ai;
-	int fd = -1, err;
-
-	err = getaddrinfo(host, port, &hints, &list);
-	if (err) {
-		fprintf(stderr, "vpipe-send: %s port %s: %s\n", host, port, gai_strerror(err));
-		return -1;
-	}
-	err = 0;
-	for (ai = list; ai; ai = ai->ai_next) {
-		fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC, ai->ai_protocol);
-		if (fd >= 0 && !connect(fd, ai->ai_addr, ai->ai_addrlen))
-			break;
-		err = errno;
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(list);
-	if (fd < 0)
-		fprintf(stderr, "vpipe-send: cannot connect to %s port %s: %s\n", host, port,
-			strerror(err));
-	return fd;
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 static void send_ordinary(int file, int sock, off_t offset, uint64_t length,
 			  struct outcome *o)
 {
-	while (o->copied < length) {
-		uint64_t left = length - o->copied;
+	uint64_t sent = 0;
+	int err = 0;
+
+	while (sent < length && !err) {
+		uint64_t left = length - sent;
 		size_t chunk = left > 0x7ffff000 ? 0x7ffff000 : (size_t)left;
 		ssize_t n = sendfile(sock, file, &offset, chunk);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			o->error = errno;
-		if (n <= 0)
+		if (n == 0)
 			break;
-		o->copied += (uint64_t)n;
+		if (n > 0)
+			sent += (uint64_t)n;
+		else if (errno != EINTR)
+			err = errno;
 	}
-	o->bytes = o->copied;
-	o->reason = "--path sendfile";
-}
-
-static void send_vpipe(int file, int sock, int64_t offset, uint64_t length,
-		       struct outcome *o)
-{
-	struct vpipe_transfer_info info;
-	int64_t n = vpipe_file_to_socket_fd(file, sock, offset, length);
-	int err = errno;
-
-	vpipe_last_result(&info, sizeof(info));
-	o->bytes = n < 0 ? 0 : (uint64_t)n;
-	o->offloaded = info.offloaded;
-	o->copied = info.ordinary;
-	o->error = n < 0 ? err : info.error;
-	if (info.reason != VPIPE_DECLINED_NOT)
-		o->reason = vpipe_reason_string(info.reason);
+	outcome_ordinary(o, sent, err);
 }
 
 /*
@@ -141,45 +64,19 @@ static void send_vpipe(int file, int sock, int64_t offset, uint64_t length,
  * The time ends when the peer has all of them and has closed in its turn, so it is
  * the same measure for each path.
  */
-static void await_peer(int sock, struct outcome *o)
-{
-	char byte;
-	ssize_t n;
-
-	if (shutdown(sock, SHUT_WR)) {
-		o->error = errno;
-		return;
-	}
-	while ((n = recv(sock, &byte, 1, 0)) > 0 || (n < 0 && errno == EINTR))
-		;
-	if (n < 0)
-		o->error = errno;
-}
-
-static void print(const struct outcome *o, enum path path)
-{
-	printf("{\"bytes\":%" PRIu64 ",\"seconds\":%.6f,\"path\":\"%s\","
-	       "\"offloaded\":%" PRIu64 ",\"copied\":%" PRIu64 ",\"reason\":", o->bytes,
-	       o->seconds, path_names[path], o->offloaded, o->copied);
-	printf(o->reason ? "\"%s\"" : "null", o->reason);	/* needs no escapes */
-	fputs(",\"error\":", stdout);
-	printf(o->error ? "\"%s\"}\n" : "null}\n", strerror(o->error));
-	fflush(stdout);
-}
-
 static int run(int file, int sock, enum path path, int64_t offset, uint64_t length)
 {
 	struct outcome o = { 0 };
-	double start = now();
+	double start = outcome_now();
 
-	if (path == PATH_SENDFILE)
+	if (path == PATH_ORDINARY)
 		send_ordinary(file, sock, offset, length, &o);
 	else
-		send_vpipe(file, sock, offset, length, &o);
+		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, offset, length));
 	if (!o.error)
-		await_peer(sock, &o);
-	o.seconds = now() - start;
-	print(&o, path);
+		o.error = tcp_finish(sock);
+	o.seconds = outcome_now() - start;
+	outcome_print(&o, path_names[path]);
 	if (o.error || o.bytes != length)
 		return 1;
 	return path == PATH_OFFLOAD && o.offloaded != length ? 3 : 0;
@@ -203,19 +100,16 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			for (path = 0; path < N_PATHS; path++)
-				if (!strcmp(optarg, path_names[path]))
-					break;
-			if (path == N_PATHS)
-				return usage("no such path:", optarg);
+			if (!option_path(optarg, path_names, &path))
+				return 2;
 			break;
 		case 'o':
-			if (parse_bytes(optarg, &offset))
-				return usage("not a number of bytes:", optarg);
+			if (!option_number(optarg, INT64_MAX, &offset))
+				return 2;
 			break;
 		case 'l':
-			if (parse_bytes(optarg, &length))
-				return usage("not a number of bytes:", optarg);
+			if (!option_number(optarg, INT64_MAX, &length))
+				return 2;
 			break;
 		case 'h':
 			help(stdout);
@@ -247,7 +141,7 @@ int main(int argc, char **argv)
 	}
 	if (length < 0)
 		length = st.st_size - offset;
-	sock = connect_to(argv[1], argv[2]);
+	sock = tcp_connect(argv[1], argv[2]);
 	if (sock < 0)
 		return 1;
 	return run(file, sock, path, offset, (uint64_t)length);

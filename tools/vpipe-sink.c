@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <openssl/sha.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,6 +22,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tcp.h"
 
 #define CHUNK		(1 << 20)
 #define MAX_WORKERS	1024
@@ -69,39 +70,6 @@ static int fail(const char *what)
 {
 	fprintf(stderr, "vpipe-sink: %s: %s\n", what, strerror(errno));
 	return -1;
-}
-
-/* All addresses of both families, or of IPv4 where there is no IPv6 */
-static int listen_on(unsigned int port)
-{
-	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	struct sockaddr_in any4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-	struct sockaddr *addr = (struct sockaddr *)&any6;
-	socklen_t len = sizeof(any6);
-	int fd, on = 1, off = 0;
-
-	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0) {
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	} else {
-		addr = (struct sockaddr *)&any4;
-		len = sizeof(any4);
-		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd < 0)
-			return fail("socket");
-	}
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, addr, len) || listen(fd, 1024))
-		return fail("cannot listen");
-	return fd;
-}
-
-static unsigned int local_port(int fd)
-{
-	struct sockaddr_in6 addr;	/* the port lies at the same place in both */
-	socklen_t len = sizeof(addr);
-
-	return getsockname(fd, (struct sockaddr *)&addr, &len) ? 0 : ntohs(addr.sin6_port);
 }
 
 static void hex(const unsigned char *digest, char *out)
@@ -200,16 +168,12 @@ static int serve(int listener)
 	}
 	while (!connections || atomic_fetch_add(tickets, 1) < connections) {
 		struct sockaddr_in6 peer;
-		socklen_t len = sizeof(peer);
 		struct received r;
 		char text[80];
-		int fd;
+		int fd = tcp_accept(listener, &peer);
 
-		do {
-			fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
-		} while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 		if (fd < 0)
-			return fail("accept");
+			return -1;
 		receive(fd, &r);
 		describe(&peer, text, sizeof(text));
 		print(&r, text);
@@ -295,10 +259,8 @@ int main(int argc, char **argv)
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (tickets == MAP_FAILED)
 		return fail("mmap") ? 1 : 0;
-	listener = listen_on((unsigned int)port);
+	listener = tcp_listen((unsigned int)port);
 	if (listener < 0)
 		return 1;
-	printf("{\"listening\":%u}\n", local_port(listener));
-	fflush(stdout);
 	return serve_all(listener, workers) ? 1 : 0;
 }
