@@ -43,6 +43,7 @@ deliver() {	# SIDE FILE...
 }
 deliver all
 deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/xencpu bin/vpcount
-deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest
+deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest \
+	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
 deliver peer bin/vpipe-sink bin/vptest
 touch build/payload/id
