@@ -9,8 +9,8 @@
 #include "internal.h"
 
 /*
- * 0: unknown.  Not st_blksize: XFS says there what is good for reading, a page at
- * least and a stripe at will; f_bsize is the unit of allocation on ext4 and on XFS.
+ * 0: unknown.  Not st_blksize: XFS says there what is good for I/O, a page at least
+ * and a stripe at will; f_bsize is the unit of allocation on ext4 and on XFS.
  */
 static int64_t head_block(int fd)
 {

@@ -32,8 +32,8 @@
  *              No function is a cancellation point.
  * Sink files   Written from the offset on, in place; nothing is truncated.  Holes of a
  *              source file read as zeros, and those are written.  The driver domain
- *              moves whole blocks; a part of one, at the begin or the end, goes the
- *              ordinary way.
+ *              moves whole blocks; a part of one, at the beginning or the end, goes
+ *              the ordinary way.
  * Signals      A signal that is not fatal does not end a transfer.  A sink socket
  *              that is shut raises SIGPIPE, as sendfile(2) does, and a sink file
  *              beyond RLIMIT_FSIZE SIGXFSZ.  Masks and handlers are left alone.
