@@ -257,7 +257,8 @@ bool vpback_pipe_fresh(struct vpback_flow *flow)
 	bool fresh;
 
 	spin_lock(&flow->lock);
-	fresh = !flow->started && !flow->detach && !flow->cancelled;
+	fresh = !flow->started && !flow->detach && !flow->cancelled &&
+		!READ_ONCE(flow->feeder);
 	spin_unlock(&flow->lock);
 	return fresh;
 }

@@ -111,8 +111,11 @@ int vpback_sink_give(struct vpback_flow *flow)
 		flow->nr_sent++;
 		given++;
 	}
-	/* Chunks come back with acknowledgements, however much room there is. */
-	if (last->link)
+	/*
+	 * Chunks come back with acknowledgements, however much room there is.  Whether to
+	 * be told of them is said by the one flow that gives to the socket.
+	 */
+	if (last->link && (last != flow || !READ_ONCE(flow->feeder)))
 		WRITE_ONCE(last->want_acks, vpback_pipe_held(flow) >= VPBACK_MAX_CHUNKS ||
 			   !list_empty(&flow->pool_node));
 	return given;

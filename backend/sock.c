@@ -150,6 +150,7 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	tp->pred_flags = 0;
 	/* or mss_cache stays at what connect() assumed */
 	inet_csk(sk)->icsk_pmtu_cookie = 0;
+	sock_set_flag(sk, SOCK_URGINLINE);	/* an urgent byte counts as the others */
 	if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT) {
 		WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
 		WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
