@@ -91,6 +91,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				extent[i].reserved);
 		abort();
 	}
+	status = vpback_extents_check_sink(extent, nr, skip, length, disk, align);
+	wrong = model_extents_sink(extent, nr, skip, length, disk, align);
+	if (!model_extents_agrees(wrong, status, EINVAL, ERANGE)) {
+		fprintf(stderr, "sink: %d, but model %u\n", status, wrong);
+		abort();
+	}
 	free(extent);
 	return 0;
 }

@@ -102,6 +102,27 @@ static inline unsigned int model_extents(const struct xen_vpipe_extent *extent, 
 	return wrong;
 }
 
+/* The same for a sink: all of its sectors are written, and there is something to write to. */
+static inline unsigned int model_extents_sink(const struct xen_vpipe_extent *extent, uint32_t nr,
+					      uint32_t skip, uint64_t length,
+					      uint64_t disk_sectors, uint32_t align)
+{
+	unsigned int wrong = model_extents(extent, nr, skip, length, disk_sectors, align);
+	model_wide total = 0;
+	uint32_t i;
+
+	if (nr < 1 || nr > 256)
+		return wrong;
+	for (i = 0; i < nr; i++) {
+		if (!model_is_data(&extent[i]))
+			wrong |= MODEL_INVALID;
+		total += (model_wide)extent[i].nr * 512;
+	}
+	if (skip != 0 || length != total)
+		wrong |= MODEL_INVALID;
+	return wrong;
+}
+
 /* May the check have answered that?  Which of several errors it names is its choice. */
 static inline bool model_extents_agrees(unsigned int wrong, int status, int einval, int erange)
 {

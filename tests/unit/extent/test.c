@@ -38,6 +38,18 @@ static int answer_aligned(const struct xen_vpipe_extent *extent, uint32_t nr, ui
 	return status;
 }
 
+/* As a sink, all of its sectors but for `skip` and what `length` leaves. */
+static int answer_sink(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t skip,
+		       uint64_t length, uint32_t align)
+{
+	int status = vpback_extents_check_sink(extent, nr, skip, length, DISK, align);
+
+	assert_true(model_extents_agrees(model_extents_sink(extent, nr, skip, length,
+							    DISK, align),
+					 status, EINVAL, ERANGE));
+	return status;
+}
+
 /* A disk with blocks of a sector. */
 static int answer(const struct xen_vpipe_extent *extent, uint32_t nr, uint32_t skip,
 		  uint64_t length, uint64_t disk)
@@ -353,11 +365,35 @@ static void shuffle(struct random *r, struct xen_vpipe_extent *extent, uint32_t 
 	}
 }
 
+static void test_sink(void **state)
+{
+	(void)state;
+	/* exactly its sectors */
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }, { 0, 8, 0 }), 2, 0, 8192, 8), 0);
+	assert_int_equal(answer_sink(LIST({ DISK - 8, 8, 0 }), 1, 0, 4096, 8), 0);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }, { 0, 8, 0 }), 2, 0, 8191, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }, { 0, 8, 0 }), 2, 0, 8193, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }), 1, 0, 512, 1), -EINVAL);
+	/* from the first byte on */
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }), 1, 512, 3584, 1), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }), 1, 512, 4096, 1), -EINVAL);
+	/* no hole, anywhere */
+	assert_int_equal(answer_sink(LIST({ ZERO, 8, 0 }), 1, 0, 4096, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }, { ZERO, 8, 0 }), 2, 0, 8192, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ ZERO, 8, 0 }, { 8, 8, 0 }), 2, 0, 8192, 8), -EINVAL);
+	/* and what holds for any list */
+	assert_int_equal(answer_sink(LIST({ DISK - 7, 8, 0 }), 1, 0, 4096, 1), -ERANGE);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }, { 12, 8, 0 }), 2, 0, 8192, 1), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 7, 0 }), 1, 0, 3584, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 4, 8, 0 }), 1, 0, 4096, 8), -EINVAL);
+	assert_int_equal(answer_sink(LIST({ 8, 8, 0 }), 1, 0, 0, 8), -EINVAL);
+}
+
 static void test_model(void **state)
 {
 	struct random r = { random_seed() };
 	struct xen_vpipe_extent list[16];
-	unsigned int accepted = 0, invalid = 0, range = 0, several = 0;
+	unsigned int accepted = 0, invalid = 0, range = 0, several = 0, sinks = 0;
 
 	(void)state;
 	for (unsigned int n = 0; n < LISTS; n++) {
@@ -366,7 +402,7 @@ static void test_model(void **state)
 		uint64_t disk = 1 + random_below(&r, 1 + random_below(&r, 600));
 		uint64_t next = random_below(&r, disk / 4 + 1), total = 0, last, length;
 		uint32_t align = random_below(&r, 2) ? 1 : 1U << random_below(&r, 4);
-		int status;
+		int status, status_sink;
 
 		for (i = 0; i < nr; i++)
 			random_extent(&r, &list[i], disk, &next);
@@ -416,13 +452,18 @@ static void test_model(void **state)
 					(unsigned long long)list[i].sector, list[i].nr);
 			fail();
 		}
+		status_sink = vpback_extents_check_sink(list, nr, skip, length, disk, align);
+		assert_true(model_extents_agrees(model_extents_sink(list, nr, skip, length, disk,
+								    align),
+						 status_sink, EINVAL, ERANGE));
+		sinks += !status_sink;
 		accepted += !status;
 		several += !status && nr > 2;
 		invalid += status == -EINVAL;
 		range += status == -ERANGE;
 	}
 	/* Or it would have been a test of one answer. */
-	assert_true(accepted > LISTS / 20 && several > LISTS / 50);
+	assert_true(accepted > LISTS / 20 && several > LISTS / 50 && sinks > LISTS / 100);
 	assert_true(invalid > LISTS / 20 && range > LISTS / 20);
 }
 
@@ -439,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_skip),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_sink),
 		cmocka_unit_test(test_model),
 	};
 
