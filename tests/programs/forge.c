@@ -21,11 +21,12 @@
 #define FLOW	5U
 
 static int device, all_ok = 1;
+static uint32_t flow = FLOW;
 static unsigned char page[4096];
 
 static struct xen_vpipe_request request(uint16_t op)
 {
-	return (struct xen_vpipe_request){ .op = op, .flow = FLOW };
+	return (struct xen_vpipe_request){ .op = op, .flow = flow };
 }
 
 /* The response's status; page 3 carries what is in `page`. */
@@ -176,6 +177,209 @@ static void transfers(uint32_t vdev, uint64_t sectors)
 	verdict("good extents", transfer(vdev, ONE(0, 8), 1, 4095), 0);
 }
 
+/* --- flows without a connection, buffers, unread bytes ---------------------------- */
+
+#define END_SOCKET(n)	(struct xen_vpipe_end){ .type = XEN_VPIPE_END_SOCKET, .id = (n) }
+#define END_BUFFER(n)	(struct xen_vpipe_end){ .type = XEN_VPIPE_END_BUFFER, .id = (n) }
+#define END_DISK(v, n)	(struct xen_vpipe_end){ .type = XEN_VPIPE_END_EXTENTS, .page = 3, \
+						.id = (v), .nr = (n) }
+#define OTHER	(FLOW + 1)
+#define PLAIN	(FLOW + 2)	/* no connection */
+#define NOBODY	(FLOW + 3)
+
+static int move(struct xen_vpipe_end source, struct xen_vpipe_end sink, uint64_t length)
+{
+	struct xen_vpipe_request req = request(XEN_VPIPE_OP_TRANSFER);
+
+	req.u.transfer.length = length;
+	req.u.transfer.source = source;
+	req.u.transfer.sink = sink;
+	return command(&req);
+}
+
+/* From the buffer to these extents. */
+static int store(uint32_t vdev, const struct xen_vpipe_extent *extent, uint32_t nr,
+		 uint32_t skip, uint64_t length, uint16_t flags)
+{
+	struct xen_vpipe_end sink = END_DISK(vdev, nr);
+
+	memset(page, 0, sizeof(page));
+	memcpy(page, extent, (nr < 256 ? nr : 256) * sizeof(*extent));
+	sink.type |= flags;
+	sink.skip = skip;
+	return move(END_BUFFER(flow), sink, length);
+}
+
+/* These extents into the buffer. */
+static int load(uint32_t vdev, const struct xen_vpipe_extent *extent, uint32_t nr,
+		uint64_t length)
+{
+	memset(page, 0, sizeof(page));
+	memcpy(page, extent, (nr < 256 ? nr : 256) * sizeof(*extent));
+	return move(END_DISK(vdev, nr), END_BUFFER(flow), length);
+}
+
+static int simple(uint16_t op)
+{
+	struct xen_vpipe_request req = request(op);
+
+	return command(&req);
+}
+
+static int unread(uint32_t length, uint16_t first)
+{
+	struct xen_vpipe_request req = request(XEN_VPIPE_OP_UNREAD);
+	unsigned int i;
+
+	req.u.queue.length = length;
+	for (i = 0; i < XEN_VPIPE_QUEUE_PAGES; i++)
+		req.u.queue.page[i] = i;
+	req.u.queue.page[0] = first;
+	return command(&req);
+}
+
+static void opens(uint32_t vdev)
+{
+	struct xen_vpipe_request req = request(XEN_VPIPE_OP_OPEN);
+
+	verdict("open: number of a connection", command(&req), -EEXIST);
+	req.flow = 0xffffffff;
+	verdict("open: flow number too large", command(&req), -ENOSPC);
+	req.flow = PLAIN;
+	req.u.open.reserved[11] = 1;
+	verdict("open: reserved member set", command(&req), -EINVAL);
+	req.u.open.reserved[11] = 0;
+	verdict("open: good", command(&req), 0);
+	verdict("open: twice", command(&req), -EEXIST);
+
+	flow = PLAIN;
+	verdict("attach: number of an open flow", simple(XEN_VPIPE_OP_ATTACH), -EEXIST);
+	req = request(XEN_VPIPE_OP_QUEUE);
+	req.u.queue.length = 100;
+	verdict("queue: no connection", command(&req), -EINVAL);
+	verdict("unread: no connection", unread(100, 0), -EINVAL);
+	req = request(XEN_VPIPE_OP_RETURN);
+	req.u.ret.nr_pages = 1;
+	verdict("return: no connection", command(&req), -EINVAL);
+	memset(page, 0, sizeof(page));
+	memcpy(page, &(struct xen_vpipe_extent){ .nr = 8 }, sizeof(struct xen_vpipe_extent));
+	verdict("to the socket of no connection",
+		move(END_DISK(vdev, 1), END_SOCKET(PLAIN), 4096), -EINVAL);
+	verdict("from the socket of no connection",
+		move(END_SOCKET(PLAIN), END_BUFFER(PLAIN), 4096), -EINVAL);
+	verdict("a socket feeds no connection",
+		move(END_SOCKET(PLAIN), END_SOCKET(FLOW), 4096), -EINVAL);
+}
+
+/* Flow PLAIN; what is written is what was read there. */
+static void buffers(uint32_t vdev, uint64_t sectors)
+{
+	struct xen_vpipe_extent hole[256] = { { .sector = 0, .nr = 8 },
+					      { .sector = XEN_VPIPE_SECTOR_ZERO, .nr = 8 } };
+	struct xen_vpipe_extent two[256] = { { .sector = 100, .nr = 8 }, { .sector = 104, .nr = 8 } };
+	struct xen_vpipe_end end = END_DISK(vdev, 1);
+	int i, status;
+
+	verdict("store: nothing is buffered", store(vdev, ONE(0, 8), 0, 4096, 0), -EINVAL);
+	verdict("load: behind the end", load(vdev, ONE(sectors, 8), 4096), -ERANGE);
+	verdict("load: empty", load(vdev, ONE(0, 8), 0), -EINVAL);
+	verdict("load: good", load(vdev, ONE(0, 16), 8192), 0);
+	/* It is in the buffer once its end was told. */
+	for (i = 0; i < 1000; i++) {
+		status = store(vdev, ONE(0, 8), 0, 4096, 0);
+		if (status != -EINVAL)
+			break;
+		usleep(10000);
+	}
+	verdict("store: good", status, 0);
+	verdict("store: more than is buffered", store(vdev, ONE(0, 16), 0, 8192, 0), -EINVAL);
+	verdict("store: length of all ones", store(vdev, ONE(0, 8), 0, UINT64_MAX, 0), -EINVAL);
+	verdict("store: a hole", store(vdev, hole, 2, 0, 8192, 0), -EINVAL);
+	verdict("store: skip", store(vdev, ONE(0, 8), 512, 3584, 0), -EINVAL);
+	verdict("store: less than the extents", store(vdev, ONE(0, 8), 0, 3584, 0), -EINVAL);
+	verdict("store: no whole block", store(vdev, ONE(0, 8), 0, 4095, 0), -EINVAL);
+	verdict("store: behind the end", store(vdev, ONE(sectors, 8), 0, 4096, 0), -ERANGE);
+	verdict("store: across the end", store(vdev, ONE(sectors - 7, 8), 0, 4096, 0), -ERANGE);
+	verdict("store: overlapping", store(vdev, two, 2, 0, 8192, 0), -EINVAL);
+	verdict("store: no extents", store(vdev, two, 0, 0, 4096, 0), -EINVAL);
+	verdict("store: too many extents", store(vdev, two, 257, 0, 4096, 0), -EINVAL);
+	verdict("store: disk of another domain", store(51712, ONE(0, 8), 0, 4096, 0), -ENODEV);
+	verdict("store: unknown flag", store(vdev, ONE(0, 8), 0, 4096, 0x200), -EOPNOTSUPP);
+	verdict("store: good, with FUA",
+		store(vdev, ONE(8, 8), 0, 4096, XEN_VPIPE_END_FUA), 0);
+	verdict("store: all of it was asked for", store(vdev, ONE(0, 1), 0, 512, 0), -EINVAL);
+
+	verdict("buffer to buffer", move(END_BUFFER(flow), END_BUFFER(flow), 512), -EOPNOTSUPP);
+	verdict("buffer to socket", move(END_BUFFER(flow), END_SOCKET(FLOW), 512), -EOPNOTSUPP);
+	verdict("disk to disk", move(end, end, 4096), -EOPNOTSUPP);
+	end.type |= XEN_VPIPE_END_FUA;
+	verdict("flag of a sink at a source", move(end, END_BUFFER(flow), 4096), -EOPNOTSUPP);
+	verdict("the buffer of another flow", move(END_DISK(vdev, 1), END_BUFFER(FLOW), 4096),
+		-EINVAL);
+	end = END_BUFFER(flow);
+	end.skip = 1;
+	verdict("skip of a buffer", move(END_DISK(vdev, 1), end, 4096), -EINVAL);
+	verdict("detach of an open flow", simple(XEN_VPIPE_OP_DETACH), 0);
+	verdict("load: after detach", load(vdev, ONE(0, 8), 4096), -ESHUTDOWN);
+	verdict("release of an open flow", simple(XEN_VPIPE_OP_RELEASE), 0);
+	verdict("store: no such flow", store(vdev, ONE(0, 8), 0, 4096, 0), -ENOENT);
+}
+
+static void sockets(void)
+{
+	struct xen_vpipe_end end = END_SOCKET(OTHER);
+	int i, status = 0;
+
+	flow = FLOW;
+	verdict("unread: after a transfer", unread(100, 0), -EINVAL);
+	verdict("socket to itself", move(END_SOCKET(FLOW), END_SOCKET(FLOW), 4096), -EBUSY);
+	verdict("socket to no flow", move(END_SOCKET(FLOW), END_SOCKET(NOBODY), 4096), -ENOENT);
+	verdict("socket of another flow", move(END_SOCKET(NOBODY), END_BUFFER(FLOW), 4096),
+		-EINVAL);
+	verdict("socket to the buffer of another flow",
+		move(END_SOCKET(FLOW), END_BUFFER(NOBODY), 4096), -EINVAL);
+	verdict("no bytes", move(END_SOCKET(FLOW), END_BUFFER(FLOW), 0), -EINVAL);
+
+	flow = OTHER;
+	ATTACH("other flow, bytes to be sent", 0, st.local_port = htons(40001);
+	       st.write_seq += 100);
+	verdict("unread: before the last queue", unread(100, 0), -EINVAL);
+	verdict("socket to buffer before the last queue",
+		move(END_SOCKET(OTHER), END_BUFFER(OTHER), 4096), -EINVAL);
+	flow = FLOW;
+	verdict("socket to one before its last queue",
+		move(END_SOCKET(FLOW), END_SOCKET(OTHER), 4096), -EINVAL);
+	flow = OTHER;
+	verdict("release it", simple(XEN_VPIPE_OP_RELEASE), 0);
+
+	ATTACH("other flow", 0, st.local_port = htons(40001));
+	verdict("unread: nothing", unread(0, 0), -EINVAL);
+	verdict("unread: page outside of the pool", unread(100, 500), -EINVAL);
+	verdict("unread: more than the pages hold",
+		unread(XEN_VPIPE_QUEUE_PAGES * 4096 + 1, 0), -EINVAL);
+	for (i = 0; !status && i < 102; i++)
+		status = unread(XEN_VPIPE_QUEUE_PAGES * 4096, 0);
+	verdict("unread: much", status, 0);
+	verdict("unread: too much", unread(XEN_VPIPE_QUEUE_PAGES * 4096, 0), -EINVAL);
+	verdict("unread: as much as there may be", unread(8 * 4096, 0), 0);
+	verdict("unread: one more", unread(1, 0), -EINVAL);
+	end.nr = 1;
+	verdict("extents of a socket", move(end, END_BUFFER(OTHER), 4096), -EINVAL);
+	/* Two flows that give to each other, and one that is released under the other. */
+	verdict("release the first", (flow = FLOW, simple(XEN_VPIPE_OP_RELEASE)), 0);
+	ATTACH("and again", 0, (void)st);
+	verdict("socket to socket", move(END_SOCKET(FLOW), END_SOCKET(OTHER), 4096), 0);
+	verdict("socket to one that is fed", move(END_SOCKET(FLOW), END_SOCKET(OTHER), 4096),
+		-EBUSY);
+	flow = OTHER;
+	verdict("socket to the one that feeds it",
+		move(END_SOCKET(OTHER), END_SOCKET(FLOW), 4096), -EBUSY);
+	verdict("a fed one's own transfer", move(END_SOCKET(OTHER), END_BUFFER(OTHER), 4096),
+		-EBUSY);
+	verdict("release the fed one", simple(XEN_VPIPE_OP_RELEASE), 0);
+	flow = FLOW;
+}
+
 int cmd_forge(int argc, char **argv)
 {
 	struct xen_vpipe_request req = request(XEN_VPIPE_OP_RELEASE);
@@ -192,6 +396,9 @@ int cmd_forge(int argc, char **argv)
 	peer = argv[2];
 	attaches();
 	transfers((uint32_t)atoi(argv[3]), strtoull(argv[4], NULL, 0));
+	opens((uint32_t)atoi(argv[3]));
+	buffers((uint32_t)atoi(argv[3]), strtoull(argv[4], NULL, 0));
+	sockets();
 	verdict("release", command(&req), 0);
 	verdict("release again", command(&req), -ENOENT);
 	ATTACH("good, again", 0, (void)st);
