@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * ring.c: one queue from a frontend: its commands are copied out of shared memory
- * once, validated, executed by a thread of the queue, and answered; events go back
- * through the event page.
+ * once, validated (a TRANSFER by transfer.c), executed by a thread of the queue, and
+ * answered; events go back through the event page.
  *
  * No command waits for a network peer.  ATTACH and RELEASE may sleep for memory,
- * RELEASE also for disk reads in flight: then the commands of this queue wait, and
+ * RELEASE also for bios in flight: then the commands of this queue wait, and
  * those of no other domain.
  */
 #include <linux/interrupt.h>
@@ -15,7 +15,6 @@
 #include <xen/grant_table.h>
 #include <xen/page.h>
 
-#include "extent.h"
 #include "tcpstate.h"
 #include "vpback.h"
 
@@ -117,9 +116,22 @@ void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow)
 
 /* --- commands ----------------------------------------------------------------------- */
 
-static void *ring_page(struct vpback_queue *queue, u16 page)
+/* A pool page, or NULL. */
+void *vpback_ring_page(struct vpback_queue *queue, u16 page)
 {
 	return page < queue->nr_pages ? page_address(queue->page[page]) : NULL;
+}
+
+/* The queue's thread's: a flow by its number, or NULL. */
+struct vpback_flow *vpback_ring_flow(struct vpback_queue *queue, u32 id)
+{
+	return xa_load(&queue->flows, id);
+}
+
+/* The frontend does not take its events. */
+bool vpback_ring_congested(struct vpback_queue *queue)
+{
+	return READ_ONCE(queue->nr_events) > MAX_EVENTS;
 }
 
 /* Does xenstore say that the domain has this address on this vif? */
@@ -151,7 +163,7 @@ static int ring_attach(struct vpback_queue *queue, const struct xen_vpipe_reques
 		return -ENOSPC;
 	if (xa_load(&queue->flows, req->flow))
 		return -EEXIST;
-	page = ring_page(queue, req->u.attach.page);
+	page = vpback_ring_page(queue, req->u.attach.page);
 	if (!page)
 		return -EINVAL;
 	memcpy(&st, page, sizeof(st));
@@ -198,7 +210,7 @@ static bool ring_pages_good(struct vpback_queue *queue, const struct xen_vpipe_q
 	if (!args->length || args->length > XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE)
 		return false;
 	for (i = 0; i < DIV_ROUND_UP(args->length, XEN_VPIPE_PAGE_SIZE); i++)
-		if (!ring_page(queue, args->page[i]))
+		if (!vpback_ring_page(queue, args->page[i]))
 			return false;
 	return true;
 }
@@ -214,7 +226,7 @@ static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 		/* Bytes of the guest's own stream: copied once, whatever they are. */
-		ret = vpback_sock_queue(flow, ring_page(queue, args->page[i]), n);
+		ret = vpback_sock_queue(flow, vpback_ring_page(queue, args->page[i]), n);
 	}
 	return ret;
 }
@@ -230,139 +242,12 @@ static int ring_unread(struct vpback_queue *queue, struct vpback_flow *flow,
 		return -EINVAL;
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
-		ret = vpback_source_put(flow, ring_page(queue, args->page[i]), n);
+		ret = vpback_source_put(flow, vpback_ring_page(queue, args->page[i]), n);
 	}
 	if (ret)
 		vpback_source_take_back(flow, flow->nr_unread - before);
 	return ret;
 }
-
-/* --- TRANSFER ---------------------------------------------------------------------- */
-
-static bool ring_pair_served(u16 from, u16 to)
-{
-	switch (from) {
-	case XEN_VPIPE_END_EXTENTS:
-		return to == XEN_VPIPE_END_SOCKET || to == XEN_VPIPE_END_BUFFER;
-	case XEN_VPIPE_END_SOCKET:
-		return to == XEN_VPIPE_END_SOCKET || to == XEN_VPIPE_END_BUFFER;
-	case XEN_VPIPE_END_BUFFER:
-		return to == XEN_VPIPE_END_EXTENTS;
-	default:
-		return false;
-	}
-}
-
-/* Is this flow as good as the end names it?  Its number is checked elsewhere. */
-static bool ring_end_good(const struct xen_vpipe_end *end, const struct vpback_flow *flow)
-{
-	if (end->nr || end->page || end->skip)
-		return false;
-	if (end->type == XEN_VPIPE_END_SOCKET && !flow->link)
-		return false;
-	return !flow->link || flow->complete;
-}
-
-/* The ends that are flows; *sink is another one than the command's, or NULL. */
-static int ring_transfer_flows(struct vpback_queue *queue, struct vpback_flow *flow,
-			       const struct xen_vpipe_transfer *args, struct vpback_flow **sink)
-{
-	struct vpback_flow *other;
-
-	*sink = NULL;
-	if (args->source.type != XEN_VPIPE_END_EXTENTS &&
-	    (args->source.id != flow->id || !ring_end_good(&args->source, flow)))
-		return -EINVAL;
-	if (args->source.type != XEN_VPIPE_END_SOCKET ||
-	    args->sink.type != XEN_VPIPE_END_SOCKET) {
-		if (args->source.type == XEN_VPIPE_END_BUFFER)
-			return 0;
-		return args->sink.id == flow->id && ring_end_good(&args->sink, flow) ? 0 : -EINVAL;
-	}
-	other = xa_load(&queue->flows, args->sink.id);
-	if (!other)
-		return -ENOENT;
-	if (!ring_end_good(&args->sink, other))
-		return -EINVAL;
-	*sink = other;
-	return 0;
-}
-
-/* The end that is on a disk, if there is one: transfer->nr extents. */
-static int ring_transfer_disk(struct vpback_queue *queue, struct vpback_transfer *transfer,
-			      const struct xen_vpipe_end *end, const void *page)
-{
-	struct vpback_disk *disk;
-	u64 sectors;
-
-	transfer->extent_offset = end->skip;
-	memcpy(transfer->extent, page, transfer->nr * sizeof(*transfer->extent));
-	barrier();
-	disk = vpback_disk_get(queue->dev, end->id);
-	if (IS_ERR(disk))
-		return PTR_ERR(disk);
-	transfer->disk = disk;
-	transfer->align = bdev_logical_block_size(disk->bdev);
-	sectors = bdev_nr_sectors(disk->bdev);
-	if (transfer->from == XEN_VPIPE_END_EXTENTS)
-		return vpback_extents_check(transfer->extent, transfer->nr, end->skip,
-					    transfer->length, sectors,
-					    transfer->align >> SECTOR_SHIFT);
-	if (!vpback_disk_writable(disk))
-		return -EROFS;
-	return vpback_extents_check_sink(transfer->extent, transfer->nr, end->skip,
-					 transfer->length, sectors,
-					 transfer->align >> SECTOR_SHIFT);
-}
-
-static int ring_transfer(struct vpback_queue *queue, struct vpback_flow *flow,
-			 const struct xen_vpipe_transfer *args)
-{
-	bool fua = args->sink.type == (XEN_VPIPE_END_EXTENTS | XEN_VPIPE_END_FUA);
-	u16 from = args->source.type, to = fua ? XEN_VPIPE_END_EXTENTS : args->sink.type;
-	const struct xen_vpipe_end *end = NULL;
-	struct vpback_transfer *transfer;
-	struct vpback_flow *sink;
-	const void *page = NULL;
-	int ret;
-
-	if (!ring_pair_served(from, to))
-		return -EOPNOTSUPP;
-	if (!args->length)
-		return -EINVAL;
-	ret = ring_transfer_flows(queue, flow, args, &sink);
-	if (ret)
-		return ret;
-	/* A frontend that does not take its events gets nothing more to do. */
-	if (READ_ONCE(queue->nr_events) > MAX_EVENTS)
-		return -ENOSPC;
-	if (from == XEN_VPIPE_END_EXTENTS)
-		end = &args->source;
-	else if (to == XEN_VPIPE_END_EXTENTS)
-		end = &args->sink;
-	if (end) {
-		page = ring_page(queue, end->page);
-		if (!page || !end->nr || end->nr > XEN_VPIPE_MAX_EXTENTS)
-			return -EINVAL;
-	}
-	transfer = kvzalloc(struct_size(transfer, extent, end ? end->nr : 0), GFP_KERNEL);
-	if (!transfer)
-		return -ENOMEM;
-	transfer->from = from;
-	transfer->to = to;
-	transfer->fua = fua;
-	transfer->cookie = args->cookie;
-	transfer->length = args->length;
-	transfer->unread = args->length;
-	transfer->nr = end ? end->nr : 0;
-	ret = (end ? ring_transfer_disk(queue, transfer, end, page) : 0) ?:
-	      vpback_pipe_transfer(flow, transfer, sink);
-	if (ret)
-		vpback_flow_drop(flow, transfer);
-	return ret;
-}
-
-/* --- the others ----------------------------------------------------------------------- */
 
 static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 		       const struct xen_vpipe_return *args, u32 *value)
@@ -378,13 +263,13 @@ static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 	if (!args->nr_pages || args->nr_pages > XEN_VPIPE_RETURN_PAGES ||
 	    args->offset != flow->returned)
 		return -EINVAL;
-	page = ring_page(queue, args->page[0]);
+	page = vpback_ring_page(queue, args->page[0]);
 	if (!page)
 		return -EINVAL;
 	memcpy(page, &flow->state, sizeof(flow->state));
 	left = flow->state.unread - flow->returned;
 	for (i = 1; left && i < args->nr_pages; i++) {
-		page = ring_page(queue, args->page[i]);
+		page = vpback_ring_page(queue, args->page[i]);
 		if (!page)
 			return -EINVAL;
 		for (n = 0; left && n < XEN_VPIPE_PAGE_SIZE; n += ret, left -= ret) {
@@ -419,7 +304,7 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 	case XEN_VPIPE_OP_UNREAD:
 		return ring_unread(queue, flow, &req->u.queue);
 	case XEN_VPIPE_OP_TRANSFER:
-		return ring_transfer(queue, flow, &req->u.transfer);
+		return vpback_transfer_request(queue, flow, &req->u.transfer);
 	case XEN_VPIPE_OP_CANCEL:
 		vpback_pipe_cancel(flow, req->u.cancel.linger_ms);
 		return 0;

@@ -2,8 +2,8 @@
 /*
  * vpback.h: what the files of the backend module offer each other.
  *
- * The way of a transfer: ring.c (copy once, validate, dispatch) -> pipe.c (the
- * flow's state machine, run by sched.c) -> source.c (bytes into pages of pool.c, by
+ * The way of a transfer: ring.c (copy once, dispatch) -> transfer.c (validate)
+ * -> pipe.c (the flow's state machine, run by sched.c) -> source.c (bytes into pages of pool.c, by
  * disk.c or sock.c) -> sink.c (out of them: sock.c, disk.c, or they stay in the
  * flow's buffer) -> netdev.c, steer.c (frames of the flow, as if the guest had sent
  * them) -> ... -> ring.c (events).
@@ -321,6 +321,15 @@ struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int
 void vpback_ring_disconnect(struct vpback_queue *queue);
 void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event);
 void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow);
+
+void *vpback_ring_page(struct vpback_queue *queue, u16 page);
+struct vpback_flow *vpback_ring_flow(struct vpback_queue *queue, u32 id);
+bool vpback_ring_congested(struct vpback_queue *queue);
+
+/* --- transfer.c: may this be asked for? --------------------------------------------- */
+
+int vpback_transfer_request(struct vpback_queue *queue, struct vpback_flow *flow,
+			    const struct xen_vpipe_transfer *args);
 
 /* --- xenbus.c: the device -------------------------------------------------------------- */
 
