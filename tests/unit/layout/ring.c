@@ -54,6 +54,9 @@ SIZE(xen_vpipe_return, 48);
 MEMBER(xen_vpipe_release, reserved, 0, 48);
 SIZE(xen_vpipe_release, 48);
 
+MEMBER(xen_vpipe_open, reserved, 0, 48);
+SIZE(xen_vpipe_open, 48);
+
 MEMBER(xen_vpipe_request, op, 0, 2);
 MEMBER(xen_vpipe_request, reserved, 2, 2);
 MEMBER(xen_vpipe_request, id, 4, 4);
@@ -67,6 +70,7 @@ MEMBER(xen_vpipe_request, u.cancel, 16, 48);
 MEMBER(xen_vpipe_request, u.detach, 16, 48);
 MEMBER(xen_vpipe_request, u.ret, 16, 48);
 MEMBER(xen_vpipe_request, u.release, 16, 48);
+MEMBER(xen_vpipe_request, u.open, 16, 48);
 SIZE(xen_vpipe_request, 64);
 
 MEMBER(xen_vpipe_response, id, 0, 4);
@@ -154,12 +158,18 @@ VALUE(XEN_VPIPE_OP_CANCEL, 4);
 VALUE(XEN_VPIPE_OP_DETACH, 5);
 VALUE(XEN_VPIPE_OP_RETURN, 6);
 VALUE(XEN_VPIPE_OP_RELEASE, 7);
+VALUE(XEN_VPIPE_OP_OPEN, 8);
+VALUE(XEN_VPIPE_OP_UNREAD, 9);
+VALUE(XEN_VPIPE_MAX_UNREAD, 8388608);
+VALUE(XEN_VPIPE_GATHER_MS, 20);
 VALUE(XEN_VPIPE_EVT_TRANSFER_DONE, 1);
 VALUE(XEN_VPIPE_EVT_DETACHED, 2);
 VALUE(XEN_VPIPE_QUEUE_PAGES, 20);
 VALUE(XEN_VPIPE_RETURN_PAGES, 20);
 VALUE(XEN_VPIPE_END_SOCKET, 1);
 VALUE(XEN_VPIPE_END_EXTENTS, 2);
+VALUE(XEN_VPIPE_END_BUFFER, 3);
+VALUE(XEN_VPIPE_END_FUA, 256);
 VALUE(XEN_VPIPE_SECTOR_ZERO, 0xffffffffffffffffULL);
 VALUE(XEN_VPIPE_MAX_EXTENTS, 256);
 VALUE(XEN_VPIPE_LINGER_FOREVER, 0xffffffff);
