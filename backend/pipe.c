@@ -183,7 +183,8 @@ static void pipe_detach_now(struct vpback_flow *flow, int status)
 	flow->detached_event.evt.type = XEN_VPIPE_EVT_DETACHED;
 	flow->detached_event.evt.flow = flow->id;
 	flow->detached_event.evt.status = status;
-	vpback_stat_add(flow->dev, VPBACK_STAT_DETACHES, 1);
+	if (flow->link)
+		vpback_stat_add(flow->dev, VPBACK_STAT_DETACHES, 1);
 	/* From here on what is unread is the ring's. */
 	smp_store_release(&flow->detached, !flow->timed_out);
 	vpback_ring_event(flow->queue, &flow->detached_event);
