@@ -15,8 +15,11 @@
 
 #include "vpfront.h"
 
-/* Of a buffered source, at a time: as much again is being written meanwhile. */
-#define INTAKE_BYTES		(4ULL << 20)
+/*
+ * Into the buffer at a time; as much again is being written meanwhile.  The backend
+ * gives a flow 8 MiB.
+ */
+#define INTAKE_BYTES		(3ULL << 20)
 
 /* Does somebody perhaps wait for a segment that the backend has? */
 bool vpfront_feed_pinned(struct vpfront_pipe *pipe)
@@ -97,6 +100,10 @@ static int feed_from_file(struct vpfront_pipe *pipe)
 
 		if (READ_ONCE(seg->busy) || (!seg->mapped && pipe->pos >= pipe->end))
 			continue;
+		/* The buffer takes no more until something was written. */
+		if (!vpfront_pipe_to_socket(pipe) &&
+		    pipe->mapped - pipe->taken > INTAKE_BYTES)
+			break;
 		if (!seg->mapped) {
 			/* Holding nothing, and with the backend at work on what it has. */
 			vpfront_command_collect(pipe);
@@ -129,7 +136,7 @@ static int feed_from_socket(struct vpfront_pipe *pipe)
 static int feed_source(struct vpfront_pipe *pipe)
 {
 	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->error) || READ_ONCE(pipe->ended) ||
-	    pipe->transfer_status || pipe->reason || pipe->file_error)
+	    READ_ONCE(pipe->cut) || pipe->transfer_status || pipe->reason || pipe->file_error)
 		pipe->end = vpfront_pipe_from_socket(pipe) ? 0 : pipe->pos;
 	return vpfront_pipe_from_socket(pipe) ? feed_from_socket(pipe) : feed_from_file(pipe);
 }

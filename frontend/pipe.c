@@ -63,26 +63,38 @@ void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned)
 	vpfront_pipe_kick(pipe);
 }
 
+/* A piece of the source has been read, or (of a pipe to a socket) moved. */
 static void pipe_source_done(struct vpfront_pipe *pipe, struct vpfront_segment *seg,
 			     const struct xen_vpipe_event *evt)
 {
 	u64 moved = min(evt->moved, seg->length);
+	bool all = moved == seg->length;
 
-	if (vpfront_pipe_to_socket(pipe))
+	if (evt->status < 0 && !pipe->error)
+		WRITE_ONCE(pipe->error, evt->status);
+	switch (pipe->kind) {
+	case VPIPE_KIND_FILE_TO_SOCKET:
 		pipe->moved += moved;
-	else
-		WRITE_ONCE(pipe->filled, pipe->filled + moved);
-	if (evt->status < 0) {
-		if (!pipe->error)
-			WRITE_ONCE(pipe->error, evt->status);
-	} else if (pipe->kind == VPIPE_KIND_SOCKET_TO_FILE) {
-		if (!moved)
-			WRITE_ONCE(pipe->ended, true);
-	} else if (moved < seg->length) {
-		if (vpfront_pipe_from_socket(pipe))
-			WRITE_ONCE(pipe->ended, true);
-		else if (!pipe->error)
+		if (!all && !pipe->error)
 			WRITE_ONCE(pipe->error, -EIO);
+		break;
+	case VPIPE_KIND_SOCKET_TO_SOCKET:
+		pipe->moved += moved;
+		if (!all && !evt->status)
+			WRITE_ONCE(pipe->ended, true);
+		break;
+	case VPIPE_KIND_SOCKET_TO_FILE:
+		WRITE_ONCE(pipe->filled, pipe->filled + moved);
+		if (!moved && !evt->status)
+			WRITE_ONCE(pipe->ended, true);
+		break;
+	case VPIPE_KIND_FILE_TO_FILE:
+		/* What comes after a gap is of no use. */
+		if (!pipe->cut)
+			WRITE_ONCE(pipe->filled, pipe->filled + moved);
+		if (!all)
+			WRITE_ONCE(pipe->cut, true);
+		break;
 	}
 	/* Here and now: the work may be waiting behind a truncation. */
 	if (xchg(&seg->busy, 0))
@@ -171,6 +183,8 @@ static void pipe_judge(struct vpfront_pipe *pipe)
 		result->reason = pipe->reason;
 	else if (pipe->ended && !left)
 		result->status = VPIPE_STATUS_DONE;
+	else if (pipe->cut)
+		result->reason = VPIPE_REASON_BUSY;
 	else if (pipe->transfer_status)
 		result->reason = VPIPE_REASON_REFUSED;
 	else if (pipe->revoked)

@@ -267,6 +267,7 @@ struct vpfront_pipe {
 	u64 moved;			/* of a sink that is a file: written by the work */
 	s32 error;			/* the first failure of a TRANSFER */
 	bool ended;			/* the source's stream has ended */
+	bool cut;			/* the buffer had no room for all of a segment */
 
 	bool cancelled;			/* set once, by anyone */
 	bool orphaned;			/* likewise: its process is gone */

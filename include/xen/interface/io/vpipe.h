@@ -263,7 +263,9 @@ struct xen_vpipe_extent {
  *                    some bytes have come and the next take longer than about
  *                    GATHER_MS, and at the end of the stream.  moved = 0 with
  *                    status 0 means that the stream has ended.
- *   EXTENTS, BUFFER  the command's flow is the sink's
+ *   EXTENTS, BUFFER  the command's flow is the sink's.  Ends early, with status 0,
+ *                    when for about GATHER_MS there is no room: a flow's buffer is
+ *                    bounded (8 MiB), and so is that of all flows of a domain
  *   BUFFER, EXTENTS  the command's flow is the source's.  `length` is whole blocks
  *                    of the vbd, exactly those of the list, which has no zeros and
  *                    skip 0; and no more than the TRANSFERs into the buffer have
