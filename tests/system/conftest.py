@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab"))
 from lab import Lab, LabError  # noqa: E402
+from pipes import FILESYSTEMS, make  # noqa: E402
 from rig import Rig  # noqa: E402
 
 
@@ -46,6 +47,16 @@ def rig(lab, request):
     yield rig
     rig.settle()
     lab.rig_broken = request.node.rep_call.failed
+
+
+@pytest.fixture
+def fs(rig, request):
+    """The rig with a fresh filesystem at /fs, which is checked afterwards."""
+    yield from make(rig, *getattr(request, "param", FILESYSTEMS[0]))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: for machines that nobody waits for")
 
 
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)

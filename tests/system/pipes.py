@@ -1,9 +1,13 @@
 """What tests of the pipes that end in files or begin in sockets share."""
 
+import pytest
+
 from rig import PEER, SPARE, lines
 
 MIB = 1 << 20
 FILESYSTEMS = [("ext4", f"mkfs.ext4 -q -F {SPARE}"), ("xfs", f"mkfs.xfs -q -f {SPARE}")]
+# For tests of the fixture fs: on each of them.
+both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p[0])
 CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
 
 

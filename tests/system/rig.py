@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import time
 
 BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
@@ -70,6 +71,12 @@ class Rig:
         if sync:
             self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
         return path
+
+    @staticmethod
+    def pattern_hash(length):
+        """SHA-256 of so much of the pattern; the emulated guest is slow at hashing."""
+        return lines(subprocess.run([BIN / "vptest", "hash", str(length)], check=True, text=True,
+                                    stdout=subprocess.PIPE).stdout)[0]["sha256"]
 
     # Transfers
 

@@ -2,17 +2,10 @@
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, check, drop_caches, make, wait_taken
+from pipes import MIB, both, check, drop_caches, wait_taken
 from rig import lines
 
-
-@pytest.fixture
-def fs(rig, request):
-    kind, command = getattr(request, "param", FILESYSTEMS[0])
-    yield from make(rig, kind, command)
-
-
-both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p[0])
+pytestmark = pytest.mark.long
 
 
 def copy(rig, source, sink, length, at=0, to=0):

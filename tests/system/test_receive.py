@@ -2,18 +2,10 @@
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, SPARE, check, drop_caches, make, source, take, wait_taken
+from pipes import FILESYSTEMS, MIB, SPARE, both, check, drop_caches, make, source, take, wait_taken
 from rig import PEER, lines
 
-
-@pytest.fixture
-def fs(rig, request):
-    """A fresh filesystem at /fs; checked afterwards."""
-    kind, command = getattr(request, "param", FILESYSTEMS[0])
-    yield from make(rig, kind, command)
-
-
-both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p[0])
+pytestmark = pytest.mark.long
 
 
 @both

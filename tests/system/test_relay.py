@@ -1,17 +1,11 @@
 """Socket to socket: a stream from one connection into another."""
 
-import subprocess
-
 import pytest
 
 from pipes import MIB, source
-from rig import BIN, PEER, lines
+from rig import PEER, lines
 
-
-def sha(length):
-    out = subprocess.run([BIN / "vptest", "hash", str(length)], check=True, text=True,
-                         stdout=subprocess.PIPE).stdout
-    return lines(out)[0]["sha256"]
+pytestmark = pytest.mark.long
 
 
 def relay(rig, length, sent=None):
@@ -37,19 +31,19 @@ def start(rig, what, after=0, length=64 * MIB, end="fin", pause=""):
 def test_lengths(rig, length):
     said, got = relay(rig, length)
     assert said["moved"] == said["offloaded"] == got["bytes"] == length
-    assert got["sha256"] == sha(length)
+    assert got["sha256"] == rig.pattern_hash(length)
 
 
 def test_until_the_end(rig):
     said, got = relay(rig, 1 << 40, sent=9 * MIB + 77)
     assert said["moved"] == said["offloaded"] == got["bytes"] == 9 * MIB + 77
-    assert said["errno"] == said["rest"] == 0 and got["sha256"] == sha(9 * MIB + 77)
+    assert said["errno"] == said["rest"] == 0 and got["sha256"] == rig.pattern_hash(9 * MIB + 77)
 
 
 def test_rest_stays(rig):
     """What is behind the length is still to be read; so nothing was lost or repeated."""
     said, got = relay(rig, 5 * MIB + 1, sent=20 * MIB)
-    assert said["moved"] == got["bytes"] == 5 * MIB + 1 and got["sha256"] == sha(5 * MIB + 1)
+    assert said["moved"] == got["bytes"] == 5 * MIB + 1 and got["sha256"] == rig.pattern_hash(5 * MIB + 1)
     assert said["rest"] == 15 * MIB - 1
 
 
@@ -64,7 +58,7 @@ def test_slow_sink(rig):
     said = lines(relaying.wait(timeout=60, check=True).out)[0]
     got = lines(client.wait(timeout=30, check=True).out)[-1]
     assert said["moved"] == said["offloaded"] == got["bytes"] == 48 * MIB
-    assert got["sha256"] == sha(48 * MIB)
+    assert got["sha256"] == rig.pattern_hash(48 * MIB)
 
 
 def test_slow_source(rig):
@@ -72,7 +66,7 @@ def test_slow_source(rig):
     job, client, relaying = start(rig, "read", after=100000, length=MIB, pause=100000)
     job.write(b"on\n")
     assert lines(relaying.wait(timeout=60, check=True).out)[0]["moved"] == MIB
-    assert lines(client.wait(timeout=30, check=True).out)[-1]["sha256"] == sha(MIB)
+    assert lines(client.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(MIB)
 
 
 def test_sink_resets(rig):
@@ -91,7 +85,7 @@ def test_source_resets(rig):
     said = lines(relaying.wait(timeout=60, check=True).out)[0]
     got = lines(client.wait(timeout=30, check=True).out)[-1]
     assert said["moved"] + said["rest"] <= 8 * MIB and got["bytes"] == said["moved"] >= 2 * MIB
-    assert got["sha256"] == sha(got["bytes"]) and 104 in (said["errno"], said["end"])
+    assert got["sha256"] == rig.pattern_hash(got["bytes"]) and 104 in (said["errno"], said["end"])
 
 
 def test_killed(rig):
@@ -115,7 +109,7 @@ def test_detach_in_the_middle(rig):
     detaching.wait(timeout=60, check=True)
     said = lines(relaying.wait(timeout=120, check=True).out)[0]
     got = lines(client.wait(timeout=30, check=True).out)[-1]
-    assert said["moved"] == got["bytes"] == 32 * MIB and got["sha256"] == sha(32 * MIB)
+    assert said["moved"] == got["bytes"] == 32 * MIB and got["sha256"] == rig.pattern_hash(32 * MIB)
     assert said["errno"] == 0 and said["copied"] > 0
     rig.attach()
 
@@ -129,4 +123,4 @@ def test_many(rig):
         said = lines(job.wait(timeout=120, check=True).out)[0]
         assert said["moved"] == said["offloaded"] == 2 * MIB + i
     for i, (sink, _) in enumerate(sinks):
-        assert lines(sink.wait(timeout=30, check=True).out)[-1]["sha256"] == sha(2 * MIB + i)
+        assert lines(sink.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(2 * MIB + i)
