@@ -16,7 +16,7 @@ xenbin=usr/lib/$xen/bin
 
 tools_all="bash head tail dd stat truncate timeout seq date cmp lsblk strace ip tc ss ethtool"
 tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs xfs_repair
-	xfs_io fallocate losetup blkdiscard dmsetup"
+	xfs_io fallocate losetup blkdiscard dmsetup e4defrag fsfreeze"
 tools_guest="$tools_all $tools_fs"
 tools_peer="$tools_all tcpdump"
 tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter

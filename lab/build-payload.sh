@@ -42,8 +42,9 @@ deliver() {	# SIDE FILE...
 	for f; do cp -p "build/$f" "$side/"; done
 }
 deliver all
-deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/xencpu bin/vpcount
+deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/vpipe-cp \
+	bin/vpipe-recv bin/vpipe-relay bin/xencpu bin/vpcount
 deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest \
 	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
-deliver peer bin/vpipe-sink bin/vptest
+deliver peer bin/vpipe-sink bin/vpipe-send bin/vptest
 touch build/payload/id

@@ -9,7 +9,8 @@
  *   fill     make a file with content that compresses and repeats nowhere
  *   interleave  make a file of many extents
  *   hash     the hash of such content
- *   source, take, copy, relay, check   the other pipes (pipes.c)
+ *   source, take, copy, relay, check, sift   the other pipes (pipes.c)
+ *   scribble, latency   others, meanwhile (others.c)
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
  * whether that was right is judged by the tests.
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
 		{ "forge", cmd_forge }, { "fill", cmd_fill }, { "interleave", cmd_interleave },
 		{ "hash", cmd_hash }, { "grants", cmd_grants },
 		{ "source", cmd_source }, { "take", cmd_take }, { "copy", cmd_copy },
-		{ "relay", cmd_relay }, { "check", cmd_check },
+		{ "relay", cmd_relay }, { "check", cmd_check }, { "sift", cmd_sift },
+		{ "scribble", cmd_scribble }, { "latency", cmd_latency },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -142,6 +144,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
 	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants|"
-		"source|take|copy|relay|check ...\n");
+		"source|take|copy|relay|check|sift|scribble|latency ...\n");
 	return 2;
 }

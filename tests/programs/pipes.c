@@ -17,6 +17,8 @@
  *   errno by which it ended.
  * vptest check FILE OFFSET LEN [AT]   is that range of the file the pattern from AT on?
  *   Without AT: is it zeros?  {"right":bytes} up to the first that is not, {"size":}
+ * vptest sift FILE LEN   of the first LEN bytes, how many blocks of 512 are neither the
+ *   pattern nor zeros: {"wrong":,"first":}
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -222,5 +224,29 @@ int cmd_check(int argc, char **argv)
 			break;
 	}
 	printf("{\"right\":%" PRIu64 ",\"size\":%lld}\n", right, (long long)st.st_size);
+	return 0;
+}
+
+int cmd_sift(int argc, char **argv)
+{
+	static unsigned char got[512], want[512], zero[512];
+	uint64_t len, at = 0, wrong = 0, first = 0;
+	FILE *file;
+	size_t n;
+
+	if (argc != 3)
+		die("usage: sift FILE LEN");
+	len = number(argv[2]);
+	file = fopen(argv[1], "re");
+	if (!file)
+		die("%s: %s", argv[1], strerror(errno));
+	for (; at < len && (n = fread(got, 1, sizeof(got), file)); at += n) {
+		pattern(at, want, n);
+		if (!memcmp(got, want, n) || !memcmp(got, zero, n))
+			continue;
+		if (!wrong++)
+			first = at;
+	}
+	printf("{\"wrong\":%" PRIu64 ",\"first\":%" PRIu64 "}\n", wrong, first);
 	return 0;
 }

@@ -42,5 +42,8 @@ int cmd_take(int argc, char **argv);
 int cmd_copy(int argc, char **argv);
 int cmd_relay(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_sift(int argc, char **argv);
+int cmd_scribble(int argc, char **argv);
+int cmd_latency(int argc, char **argv);
 
 #endif /* VPTEST_H */
