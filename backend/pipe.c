@@ -116,8 +116,8 @@ static bool pipe_gathered(struct vpback_flow *flow)
 {
 	struct vpback_transfer *transfer = pipe_first_transfer(flow);
 
-	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !transfer->moved ||
-	    !list_empty(&flow->chunks))
+	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !list_empty(&flow->chunks) ||
+	    (transfer->from == XEN_VPIPE_END_SOCKET && !transfer->moved))
 		return false;
 	if (transfer->seen != transfer->moved) {
 		transfer->seen = transfer->moved;

@@ -103,13 +103,19 @@ void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
 	}
 }
 
-/* The flow goes, and takes the event that is part of it along; it adds no other. */
+/* The flow goes, and takes along the events that wait for room; it adds no other. */
 void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow)
 {
+	struct vpback_event *event, *next;
+
 	spin_lock(&queue->events_lock);
-	if (!list_empty(&flow->detached_event.node)) {
-		list_del_init(&flow->detached_event.node);
+	list_for_each_entry_safe(event, next, &queue->events, node) {
+		if (event->evt.flow != flow->id)
+			continue;
+		list_del_init(&event->node);
 		queue->nr_events--;
+		if (event != &flow->detached_event)
+			kfree(event);
 	}
 	spin_unlock(&queue->events_lock);
 }
@@ -244,8 +250,10 @@ static int ring_unread(struct vpback_queue *queue, struct vpback_flow *flow,
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 		ret = vpback_source_put(flow, vpback_ring_page(queue, args->page[i]), n);
 	}
-	if (ret)
+	if (ret) {
 		vpback_source_take_back(flow, flow->nr_unread - before);
+		flow->complete = false;		/* nothing can be moved any more */
+	}
 	return ret;
 }
 

@@ -128,6 +128,7 @@ int vpback_transfer_request(struct vpback_queue *queue, struct vpback_flow *flow
 	transfer->cookie = args->cookie;
 	transfer->length = args->length;
 	transfer->unread = args->length;
+	transfer->seen = U64_MAX;
 	transfer->nr = end ? end->nr : 0;
 	ret = (end ? transfer_disk(flow->dev, transfer, end, page) : 0) ?:
 	      vpback_pipe_transfer(flow, transfer, sink);

@@ -188,7 +188,7 @@ struct vpback_transfer {
 	u64 cookie;
 	u64 length, moved;		/* bytes */
 	u64 unread;			/* bytes not yet asked from the source */
-	u64 seen;			/* moved, when we last looked whether more comes */
+	u64 seen;			/* moved, when we last looked; at first: U64_MAX */
 	struct vpback_flow *sink;	/* from socket to socket; under the device's feed_lock */
 	struct vpback_disk *disk;	/* NULL: no end is on one */
 	u32 align;			/* the disk's blocks, bytes */

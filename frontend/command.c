@@ -11,17 +11,24 @@
 /* The receive window cannot have let in more than this. */
 #define MAX_UNREAD		(64U << 20)
 
+static struct vpfront_leg *command_leg(struct vpfront_pipe *pipe,
+				       const struct xen_vpipe_request *req)
+{
+	return &pipe->leg[pipe->nr_legs > 1 && req->flow == pipe->leg[1].flow];
+}
+
 static int *command_status_of(struct vpfront_pipe *pipe, const struct xen_vpipe_request *req)
 {
-	struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs > 1 && req->flow == pipe->leg[1].flow];
+	struct vpfront_leg *leg = command_leg(pipe, req);
 
 	switch (req->op) {
 	case XEN_VPIPE_OP_ATTACH:
 	case XEN_VPIPE_OP_OPEN:
 		return &leg->attach_status;
 	case XEN_VPIPE_OP_QUEUE:
-	case XEN_VPIPE_OP_UNREAD:
 		return &leg->queue_status;
+	case XEN_VPIPE_OP_UNREAD:
+		return &leg->unread_status;
 	case XEN_VPIPE_OP_TRANSFER:
 		return &pipe->transfer_status;
 	default:
@@ -54,6 +61,8 @@ void vpfront_command_collect(struct vpfront_pipe *pipe)
 
 		if (ret && status && !*status)
 			*status = ret;
+		if (!ret && call->req.op == XEN_VPIPE_OP_UNREAD)
+			command_leg(pipe, &call->req)->unread_sent += call->req.u.queue.length;
 		if (ret && call->req.op == XEN_VPIPE_OP_TRANSFER)
 			command_unpin_refused(pipe, call->req.u.transfer.cookie);
 		list_del(&call->node);
@@ -230,7 +239,7 @@ static bool command_state_plausible(struct vpfront_pipe *pipe, struct vpfront_le
 	const struct xen_vpipe_tcp_state *was = &leg->sock.state;
 	bool source = leg->sock.source;
 	u32 sent = source ? 0 : pipe->moved;
-	u32 received = st->unread;
+	u32 received = st->unread - leg->unread_kept;
 
 	if (source)		/* counted from the first byte that was not read */
 		received += (vpfront_pipe_to_socket(pipe) ? pipe->moved : pipe->taken) -
@@ -284,10 +293,14 @@ int vpfront_command_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u
 	}
 	for (i = 1, left = *bytes; left && !ret; i++) {
 		u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
+		u32 skip = offset < leg->unread_kept ? min(leg->unread_kept - offset, n) : 0;
 
-		ret = vpfront_sock_thaw_data(&leg->sock,
-					     vpfront_ring_page(pipe->queue, call->page[i]), n);
+		if (n > skip)
+			ret = vpfront_sock_thaw_data(&leg->sock,
+						     vpfront_ring_page(pipe->queue, call->page[i]) +
+						     skip, n - skip);
 		left -= n;
+		offset += n;
 	}
 out:
 	vpfront_ring_call_free(pipe->queue, call);

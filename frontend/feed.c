@@ -198,14 +198,16 @@ int vpfront_feed(struct vpfront_pipe *pipe)
 		ret = feed_source(pipe);
 		if (ret)
 			return ret;
+		if (vpfront_pipe_to_socket(pipe)) {
+			/* DETACH may go along, and wait there for the end. */
+			pipe->fed = pipe->pos >= pipe->end;
+			return 0;
+		}
 		vpfront_command_collect(pipe);
-		len = vpfront_pipe_to_socket(pipe) ? 0 : feed_writable(pipe);
+		len = feed_writable(pipe);
 		if (len)
 			feed_write(pipe, len);
 	} while (len && !READ_ONCE(pipe->dev->broken));
-	if (vpfront_pipe_to_socket(pipe))
-		pipe->fed = pipe->pos >= pipe->end;	/* DETACH may wait there for the end */
-	else
-		pipe->fed = feed_source_done(pipe) && !feed_writable(pipe);
+	pipe->fed = feed_source_done(pipe) && !feed_writable(pipe);
 	return 0;
 }

@@ -277,8 +277,14 @@ static void pipe_judge_attach(struct vpfront_pipe *pipe)
 			vpfront_leg_unfreeze(pipe, leg);
 			pipe->reason = leg->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
 								       VPIPE_REASON_REFUSED;
-		} else if (leg->attach_status || leg->queue_status) {
+		} else if (leg->attach_status || leg->queue_status ||
+			   leg->unread_status == -EIO) {
 			vpfront_leg_lost(pipe, leg);
+		} else if (leg->unread_status) {
+			/* It has moved nothing; what it took comes back, and is still here. */
+			leg->sock.source = false;
+			leg->unread_kept = leg->unread_sent;
+			pipe->reason = VPIPE_REASON_BUSY;
 		}
 	}
 }

@@ -195,7 +195,7 @@ ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len)
 	init_sync_kiocb(&kiocb, file);
 	kiocb.ki_pos = pos;
 	kiocb.ki_flags |= IOCB_DIRECT;
-	/* The file's opener pays: its quota, and no block that is kept for root. */
+	/* Whoever asked for it pays: no other quota, and no block that is kept for root. */
 	cred = override_creds(file->f_cred);
 	ret = sink_reserve(file, pos, len) ?: vfs_iocb_iter_write(file, &kiocb, &iter);
 	revert_creds(cred);
@@ -214,6 +214,8 @@ out:
 /* 0, or the enum vpipe_reason why this file cannot be a sink. */
 int vpfront_sink_open(struct vpfront_sink *sink, struct file *user)
 {
+	int reason;
+
 	sink->batch.extent = kvcalloc(XEN_VPIPE_MAX_EXTENTS, sizeof(struct xen_vpipe_extent),
 				      GFP_KERNEL_ACCOUNT);
 	if (!sink->batch.extent)
@@ -223,7 +225,10 @@ int vpfront_sink_open(struct vpfront_sink *sink, struct file *user)
 	bio_list_init(&sink->held);
 	sink->cap.op = REQ_OP_WRITE;
 	sink->cap.caught = sink_caught;
-	return vpfront_file_open(user, &sink->file, true);
+	reason = vpfront_file_open(user, &sink->file, true);
+	if (!reason && !sink_is_direct(sink->file.file, 0, sink->file.align))
+		reason = VPIPE_REASON_FILESYSTEM;
+	return reason;
 }
 
 void vpfront_sink_close(struct vpfront_sink *sink)

@@ -176,7 +176,9 @@ void vpfront_guard_init(void);
 struct vpfront_leg {
 	struct vpfront_sock sock;	/* no socket: a flow that is no connection */
 	u32 flow;
-	int attach_status, queue_status;
+	int attach_status, queue_status, unread_status;
+	u32 unread_sent;		/* bytes that the backend has taken */
+	u32 unread_kept;		/* of them: those that the socket has still got */
 	bool detach_sent;
 	u32 linger_sent;		/* with CANCEL, ms; 0: not sent */
 	bool home;			/* the backend has nothing of it any more */

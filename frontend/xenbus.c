@@ -304,7 +304,8 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 		xenbus_break(dev);
 	if (dev->nr_queues && xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
 		xenbus_switch_state(xbdev, XenbusStateClosing);
-		for (tries = 50; tries; tries--) {
+		/* As long as it may write to a disk for somebody there is no choice. */
+		for (tries = 50; tries || !xenbus_idle(dev); tries -= !!tries) {
 			enum xenbus_state state = xenbus_read_driver_state(xbdev->otherend);
 
 			if (state == XenbusStateUnknown || state >= XenbusStateClosed)

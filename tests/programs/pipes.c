@@ -17,8 +17,8 @@
  *   errno by which it ended.
  * vptest check FILE OFFSET LEN [AT]   is that range of the file the pattern from AT on?
  *   Without AT: is it zeros?  {"right":bytes} up to the first that is not, {"size":}
- * vptest sift FILE LEN   of the first LEN bytes, how many blocks of 512 are neither the
- *   pattern nor zeros: {"wrong":,"first":}
+ * vptest sift FILE LEN   of the first LEN bytes, how many are neither the pattern's nor zero:
+ *   {"wrong":,"first":}
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -229,7 +229,7 @@ int cmd_check(int argc, char **argv)
 
 int cmd_sift(int argc, char **argv)
 {
-	static unsigned char got[512], want[512], zero[512];
+	static unsigned char got[1 << 16], want[1 << 16];
 	uint64_t len, at = 0, wrong = 0, first = 0;
 	FILE *file;
 	size_t n;
@@ -242,10 +242,9 @@ int cmd_sift(int argc, char **argv)
 		die("%s: %s", argv[1], strerror(errno));
 	for (; at < len && (n = fread(got, 1, sizeof(got), file)); at += n) {
 		pattern(at, want, n);
-		if (!memcmp(got, want, n) || !memcmp(got, zero, n))
-			continue;
-		if (!wrong++)
-			first = at;
+		for (size_t i = 0; i < n; i++)
+			if (got[i] && got[i] != want[i] && !wrong++)
+				first = at + i;
 	}
 	printf("{\"wrong\":%" PRIu64 ",\"first\":%" PRIu64 "}\n", wrong, first);
 	return 0;

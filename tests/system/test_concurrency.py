@@ -6,7 +6,7 @@ right, whoever was faster; where it was cut off or punched out, it may be zero.
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, both, check, drop_caches, make, source
+from pipes import FILESYSTEMS, MIB, SPARE, both, check, drop_caches, make, source
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
@@ -41,12 +41,12 @@ def meanwhile(rig, kind, action, path="/fs/file"):
     # The loop ends when there is no such program any more.
     rounds = int(rig.guest.run(f"i=0; while pidof vptest >/dev/null; do {action}; i=$((i + 1));"
                                " done >/dev/null 2>&1; echo $i", timeout=120).out)
-    assert rounds >= 2
+    assert rounds >= 1
     return result()
 
 
 def right_or_zero(rig, path="/fs/file", size=SIZE):
-    """Each page of the file is either the pattern's or empty."""
+    """Each byte of the file is either the pattern's or zero."""
     drop_caches(rig)
     wrong = rig.guest.run(f"/payload/vptest sift {path} {size}", timeout=120).out
     assert lines(wrong)[0]["wrong"] == 0, wrong
@@ -59,7 +59,7 @@ def right_or_zero(rig, path="/fs/file", size=SIZE):
     "cat /fs/file",
     "dd if=/fs/file of=/dev/null bs=1M iflag=direct",
     "fallocate -n -o 60M -l 1M /fs/file; fallocate -n -l 10M /fs/file",
-    "umount /fs",
+    f"! umount /fs || mount {SPARE} /fs",
     "fsfreeze -f /fs; usleep 100000; fsfreeze -u /fs",
     "ls -l /fs; sync -f /fs/file; sync; echo 3 >/proc/sys/vm/drop_caches"],
     ids=["rename", "reader", "direct reader", "fallocate", "umount", "freeze", "sync"])

@@ -154,8 +154,11 @@ struct vpipe_result {
  *   - what is left when it is less than a block, be it by `length`, by the end of the
  *     source file, or by the end of the stream.
  * What RLIMIT_FSIZE, the filesystem's largest size, a quota or a full disk do not
- * allow is DECLINED with VPIPE_REASON_LIMIT: the ordinary write moves what still fits
- * and gives the errno.  A disk that fails is FAILED (EIO).  Holes of a source file are
+ * allow is DECLINED with VPIPE_REASON_LIMIT (or ALIGNMENT when less than a block fits):
+ * the ordinary write moves what still fits and gives the errno.  So it is when the sink
+ * cannot be written otherwise (FILESYSTEM), or just now (CONTENDED: its range is in
+ * use, or it is frozen); and O_APPEND is a FILE_TYPE.  Only when data has left the
+ * source and the filesystem then failed is it FAILED.  Holes of a source file are
  * zeros that are written.  With O_SYNC or O_DSYNC on the sink, what has moved is on
  * the disk when the operation ends.
  *

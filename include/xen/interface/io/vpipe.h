@@ -202,15 +202,17 @@ struct xen_vpipe_queue {
 /*
  * UNREAD: the next `length` bytes of what the guest has received and its program
  * has not read, in pool pages as for QUEUE.  The flow's TRANSFERs read them before
- * the socket.  Status: -ENOENT no such flow, -EINVAL bad pages, before the last
- * QUEUE, after the first TRANSFER, no connection, or more than MAX_UNREAD in all;
- * -ENOMEM.
+ * the socket.  After one that fails nothing can be moved: the frontend takes the
+ * connection home, and with it come the bytes of those that did not fail.  Status:
+ * -ENOENT no such flow, -EINVAL bad pages or none, before the last QUEUE, after the
+ * first TRANSFER, no connection, cancelled, being detached, the sink of another, or
+ * more than MAX_UNREAD in all; -ENOMEM.
  */
 #define XEN_VPIPE_MAX_UNREAD	(8U << 20)
 
 /*
  * OPEN: make a flow that is no connection.  Status: -EEXIST flow number in use,
- * -ENOSPC limit reached, -ENOMEM.
+ * -EINVAL reserved members, -ENOSPC limit reached, -ENOMEM.
  */
 struct xen_vpipe_open {
 	uint32_t reserved[12];
@@ -274,11 +276,15 @@ struct xen_vpipe_extent {
  *                    Ends at the end of the stream with status 0 and moved <
  *                    length.  Of the sink nothing else may be asked meanwhile but
  *                    CANCEL, DETACH (which waits for the end of this) and RELEASE.
+ * What ends one of them in error (a disk that fails, a connection that is reset or
+ * cancelled, also that of the other flow) ends all that come after it on the flow, but
+ * for writes from the buffer, which go on; a write that fails ends the writes.
  * Status: -ENOENT no such flow, -ENODEV no such vbd or none that can be used,
  * -EROFS a vbd that the domain may not write, -EINVAL bad list (also: not whole
  * blocks of the vbd), -ERANGE outside the vbd, -EOPNOTSUPP a pair of ends that is
- * not served, -EBUSY (SOCKET, SOCKET) the sink is in use, -ENOSPC too many on this
- * flow, -ESHUTDOWN it is being detached.
+ * not served, -EBUSY the flow is the sink of another, or the sink is in use, -ENOSPC
+ * too many on this flow, or too many events not taken, -ESHUTDOWN cancelled, being
+ * detached, or a write has failed; -ENOMEM.
  */
 #define XEN_VPIPE_GATHER_MS	20
 struct xen_vpipe_transfer {
@@ -293,8 +299,8 @@ struct xen_vpipe_transfer {
  * or their own end; a write to EXTENTS that has begun is finished).  A DETACH,
  * pending or later, waits at most linger_ms for acknowledgements; after that
  * DETACHED says -ETIMEDOUT and RELEASE resets the connection.
- * XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives; a later CANCEL can
- * shorten it.  Status: -ENOENT.
+ * XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives, other times are cut to a
+ * minute; the last CANCEL counts.  Status: -ENOENT.
  */
 #define XEN_VPIPE_LINGER_FOREVER	0xffffffffU
 struct xen_vpipe_cancel {
@@ -314,7 +320,8 @@ struct xen_vpipe_detach {
  * RETURN: after DETACHED of a connection.  Pool page page[0] receives a struct
  * xen_vpipe_tcp_state; page[1] and on receive the flow's unread bytes from
  * `offset` on, as many as fit; the response's value is their number.
- * Status: -ENOENT, -EBUSY not detached yet.
+ * Status: -ENOENT, -EBUSY not detached yet, -EINVAL no connection, bad pages, or not
+ * where the last one ended.
  */
 #define XEN_VPIPE_RETURN_PAGES	20
 struct xen_vpipe_return {
@@ -451,7 +458,7 @@ struct xen_vpipe_tcp_state {
 
 	/* from the backend only */
 	uint32_t error;		/* CLOSED: why, a positive errno */
-	uint32_t unread;	/* bytes received in order, not moved, not yet returned */
+	uint32_t unread;	/* bytes received in order and not moved: RETURN's */
 	uint32_t retransmits;	/* segments retransmitted by the shadow */
 	uint32_t reserved2;
 };
