@@ -45,6 +45,7 @@ void vpback_flow_drop(struct vpback_flow *flow, struct vpback_transfer *transfer
 	flow_unlink(flow, transfer);
 	if (transfer->disk)
 		vpback_disk_put(flow->dev, transfer->disk);
+	atomic64_sub(transfer->size, &flow->dev->reserved);
 	kvfree(transfer);
 }
 

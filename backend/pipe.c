@@ -72,8 +72,9 @@ void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer
 	vpback_stat_add(flow->dev, VPBACK_STAT_TRANSFERS, 1);
 	if (transfer->to != XEN_VPIPE_END_BUFFER)
 		vpback_stat_add(flow->dev, VPBACK_STAT_BYTES, transfer->moved);
-	vpback_flow_drop(flow, transfer);
+	/* First this end, then that of a flow which waits for it. */
 	vpback_ring_event(flow->queue, event);
+	vpback_flow_drop(flow, transfer);
 }
 
 static struct vpback_transfer *pipe_first_transfer(struct vpback_flow *flow)
@@ -115,9 +116,12 @@ static bool pipe_finish(struct vpback_flow *flow)
 static bool pipe_gathered(struct vpback_flow *flow)
 {
 	struct vpback_transfer *transfer = pipe_first_transfer(flow);
+	bool silent;
 
-	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !list_empty(&flow->chunks) ||
-	    (transfer->from == XEN_VPIPE_END_SOCKET && !transfer->moved))
+	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !list_empty(&flow->chunks))
+		return false;
+	silent = transfer->from == XEN_VPIPE_END_SOCKET && !transfer->moved;
+	if (silent && !flow->starved)
 		return false;
 	if (transfer->seen != transfer->moved) {
 		transfer->seen = transfer->moved;
@@ -127,7 +131,8 @@ static bool pipe_gathered(struct vpback_flow *flow)
 	}
 	if (time_before(jiffies, flow->gather_until))
 		return false;
-	vpback_pipe_done(flow, transfer, 0);
+	/* With status 0 it would be the end of the stream. */
+	vpback_pipe_done(flow, transfer, silent ? -ENOBUFS : 0);
 	return true;
 }
 

@@ -252,6 +252,7 @@ static void sink_submit(struct vpback_flow *flow, struct vpback_transfer *transf
 			}
 		}
 		vpback_pipe_bio_done(chunk, 0);
+		cond_resched();		/* a disk of memory has copied it by now */
 	}
 	blk_finish_plug(&plug);
 }

@@ -48,7 +48,9 @@ static struct vpback_chunk *source_chunk(struct vpback_flow *flow,
 	if (vpback_pipe_held(flow) >= VPBACK_MAX_CHUNKS ||
 	    (list == &flow->chunks && flow->nr_chunks >= VPBACK_READ_AHEAD))
 		return NULL;	/* kicked when one comes back */
-	chunk = vpback_pool_get(&flow->dev->pool, flow);
+	/* What a silent peer may hold for ever takes nothing from what moves. */
+	chunk = list == &flow->buffer ? vpback_pool_get_spare(&flow->dev->pool, flow) :
+					vpback_pool_get(&flow->dev->pool, flow);
 	if (!chunk) {
 		flow->starved = true;
 		return NULL;
@@ -193,6 +195,7 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 			chunk = source_open_chunk(flow, transfer, list);
 			if (!chunk)
 				break;
+			cond_resched();
 			ret = vpback_sock_receive(flow, chunk, min_t(u64, source_room(chunk),
 								     transfer->unread));
 			if (ret <= 0)

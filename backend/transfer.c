@@ -122,6 +122,12 @@ int vpback_transfer_request(struct vpback_queue *queue, struct vpback_flow *flow
 	transfer = kvzalloc(struct_size(transfer, extent, end ? end->nr : 0), GFP_KERNEL);
 	if (!transfer)
 		return -ENOMEM;
+	transfer->size = struct_size(transfer, extent, end ? end->nr : 0);
+	if (atomic64_add_return(transfer->size, &flow->dev->reserved) >
+	    (s64)vpback_flow_mib << 20) {
+		vpback_flow_drop(flow, transfer);
+		return -ENOSPC;
+	}
 	transfer->from = from;
 	transfer->to = to;
 	transfer->fua = fua;

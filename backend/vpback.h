@@ -185,6 +185,7 @@ struct vpback_transfer {
 	u16 from, to;			/* XEN_VPIPE_END_* */
 	bool fua;
 	bool begun;			/* a write: its bios were submitted */
+	u32 size;			/* of this, reserved; bytes */
 	u64 cookie;
 	u64 length, moved;		/* bytes */
 	u64 unread;			/* bytes not yet asked from the source */

@@ -194,20 +194,21 @@ int vpfront_feed(struct vpfront_pipe *pipe)
 	size_t len;
 	int ret;
 
-	do {
-		ret = feed_source(pipe);
-		if (ret)
-			return ret;
-		if (vpfront_pipe_to_socket(pipe)) {
-			/* DETACH may go along, and wait there for the end. */
-			pipe->fed = pipe->pos >= pipe->end;
-			return 0;
-		}
-		vpfront_command_collect(pipe);
-		len = feed_writable(pipe);
-		if (len)
-			feed_write(pipe, len);
-	} while (len && !READ_ONCE(pipe->dev->broken));
-	pipe->fed = feed_source_done(pipe) && !feed_writable(pipe);
+	ret = feed_source(pipe);
+	if (ret)
+		return ret;
+	if (vpfront_pipe_to_socket(pipe)) {
+		/* DETACH may go along, and wait there for the end. */
+		pipe->fed = pipe->pos >= pipe->end;
+		return 0;
+	}
+	vpfront_command_collect(pipe);
+	len = feed_writable(pipe);
+	if (len) {
+		feed_write(pipe, len);
+		vpfront_pipe_kick(pipe);	/* a run of the work is short: it can be frozen */
+	} else {
+		pipe->fed = feed_source_done(pipe) && !feed_writable(pipe);
+	}
 	return 0;
 }

@@ -29,7 +29,11 @@
 #define PIN_CHECK_MS		250
 #define PIN_CHECKS		4
 
-static struct workqueue_struct *pipe_wq;
+/*
+ * Operations that wait in the filesystem of their sink must not keep those from a run
+ * that others wait for: a socket's peer may be slow, and a file of theirs pinned.
+ */
+static struct workqueue_struct *socket_wq, *file_wq;
 
 static void pipe_release(struct kref *ref)
 {
@@ -50,7 +54,7 @@ void vpfront_pipe_put(struct vpfront_pipe *pipe)
 void vpfront_pipe_kick(struct vpfront_pipe *pipe)
 {
 	kref_get(&pipe->ref);
-	if (!queue_work(pipe_wq, &pipe->work))
+	if (!queue_work(vpfront_pipe_to_socket(pipe) ? socket_wq : file_wq, &pipe->work))
 		vpfront_pipe_put(pipe);
 }
 
@@ -70,7 +74,9 @@ static void pipe_source_done(struct vpfront_pipe *pipe, struct vpfront_segment *
 	u64 moved = min(evt->moved, seg->length);
 	bool all = moved == seg->length;
 
-	if (evt->status < 0 && !pipe->error)
+	if (evt->status == -ENOBUFS)
+		WRITE_ONCE(pipe->cut, true);
+	else if (evt->status < 0 && !pipe->error)
 		WRITE_ONCE(pipe->error, evt->status);
 	switch (pipe->kind) {
 	case VPIPE_KIND_FILE_TO_SOCKET:
@@ -477,11 +483,18 @@ void vpfront_pipe_start(struct vpfront_pipe *pipe)
 
 int vpfront_pipe_init(void)
 {
-	pipe_wq = alloc_workqueue("vpipe-front", WQ_UNBOUND | WQ_FREEZABLE, 0);
-	return pipe_wq ? 0 : -ENOMEM;
+	socket_wq = alloc_workqueue("vpipe-to-socket", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	if (!socket_wq)
+		return -ENOMEM;
+	file_wq = alloc_workqueue("vpipe-to-file", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	if (file_wq)
+		return 0;
+	destroy_workqueue(socket_wq);
+	return -ENOMEM;
 }
 
 void vpfront_pipe_exit(void)
 {
-	destroy_workqueue(pipe_wq);
+	destroy_workqueue(file_wq);
+	destroy_workqueue(socket_wq);
 }

@@ -21,6 +21,7 @@
 #include <linux/cred.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/fsnotify.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
@@ -111,16 +112,15 @@ static void sink_work(struct work_struct *work)
 	struct vpfront_pipe *pipe = container_of(sink, struct vpfront_pipe, sink);
 	struct bio_list bios;
 	struct bio *bio;
-	int ret = 0;
 
 	while (sink_take(sink, &bios)) {
 		/* After a failure nothing may follow: the buffer would be out of step. */
-		if (!ret)
-			ret = sink_transfer(pipe);
-		if (!ret)
+		sink->failed = sink->failed || sink_transfer(pipe);
+		if (!sink->failed)
 			sink->written += sink->batch.length;
 		while ((bio = bio_list_pop(&bios)))
-			vpfront_capture_end_bio(&sink->cap, bio, ret ? BLK_STS_IOERR : BLK_STS_OK);
+			vpfront_capture_end_bio(&sink->cap, bio,
+						sink->failed ? BLK_STS_IOERR : BLK_STS_OK);
 	}
 }
 
@@ -175,7 +175,8 @@ ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len)
 	struct kiocb kiocb;
 	ssize_t ret;
 
-	if (!sink_is_direct(file, pos, len))
+	if (IS_IMMUTABLE(file_inode(file)) || IS_SWAPFILE(file_inode(file)) ||
+	    !sink_is_direct(file, pos, len))
 		return -EOPNOTSUPP;
 	ret = sink_empty_cache(file->f_mapping, pos, len);
 	if (ret)
@@ -183,6 +184,7 @@ ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len)
 	sink->cap.disk = sink->file.disk;
 	sink->caught = 0;
 	sink->written = 0;
+	sink->failed = false;
 	ret = vpfront_capture_begin(&sink->cap, len);
 	if (ret)
 		return ret;
@@ -197,8 +199,14 @@ ssize_t vpfront_sink_write(struct vpfront_pipe *pipe, u64 pos, size_t len)
 	kiocb.ki_flags |= IOCB_DIRECT;
 	/* Whoever asked for it pays: no other quota, and no block that is kept for root. */
 	cred = override_creds(file->f_cred);
-	ret = sink_reserve(file, pos, len) ?: vfs_iocb_iter_write(file, &kiocb, &iter);
+	/*
+	 * Not vfs_iocb_iter_write(): since Linux 6.8 it guards against freezing by
+	 * itself, and would wait behind a freeze that waits for us.
+	 */
+	ret = sink_reserve(file, pos, len) ?: file->f_op->write_iter(&kiocb, &iter);
 	revert_creds(cred);
+	if (ret > 0)
+		fsnotify_modify(file);
 	file_end_write(file);
 	flush_work(&sink->work);
 out:

@@ -208,6 +208,7 @@ struct vpfront_sink {
 	struct vpfront_segment batch;	/* what the backend writes just now */
 	bool fua;			/* to stable storage */
 	u64 written;			/* bytes of this write that the backend has written */
+	bool failed;			/* or one that it has not: no more of this write */
 
 	/* Written by the event handler under the queue's lock. */
 	s32 status;

@@ -208,3 +208,16 @@ def test_shared_blocks(rig):
         assert take(fs, file, MIB, MIB)["offloaded"] == MIB
         check(fs, file, MIB, MIB, at=0)
         assert check(fs, "/fs/two", 0, 4 * MIB, at=0) == 4 * MIB
+
+
+def test_unread_refused(fs):
+    """The driver domain has no room for what was unread: the ordinary path, nothing lost."""
+    fs.detach()
+    fs.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko pool_mib=1")
+    fs.attach()
+    took = take(fs, "/fs/refused", 0, 8 * MIB, how=f"unread:{2 * MIB}")
+    assert took["moved"] == took["copied"] == 8 * MIB and "limit" in took["reason"]
+    assert check(fs, "/fs/refused", 0, 8 * MIB) == 8 * MIB
+    fs.detach()
+    fs.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
+    fs.attach()

@@ -264,7 +264,8 @@ struct xen_vpipe_extent {
  *   SOCKET, BUFFER   the command's flow is both.  Ends early, with status 0, when
  *                    some bytes have come and the next take longer than about
  *                    GATHER_MS, and at the end of the stream.  moved = 0 with
- *                    status 0 means that the stream has ended.
+ *                    status 0 means that the stream has ended, with -ENOBUFS that
+ *                    there is no room for a single byte.
  *   EXTENTS, BUFFER  the command's flow is the sink's.  Ends early, with status 0,
  *                    when for about GATHER_MS there is no room: a flow's buffer is
  *                    bounded (8 MiB), and so is that of all flows of a domain
