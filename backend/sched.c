@@ -12,6 +12,7 @@
 #include "vpback.h"
 
 #define MAX_THREADS	8U
+#define SCHED_NICE	10
 
 struct vpback_sched {
 	spinlock_t lock;		/* serialises the line and the tasks' flags */
@@ -100,6 +101,8 @@ static int sched_thread(void *data)
 	struct vpback_sched *sched = data;
 	struct vpback_task *task;
 
+	/* What moves in bulk must not delay each single request of blkback and netback. */
+	set_user_nice(current, SCHED_NICE);
 	while (!kthread_should_stop()) {
 		wait_event_idle_exclusive(sched->work,
 					  !list_empty_careful(&sched->line) ||

@@ -6,7 +6,8 @@ right, whoever was faster; where it was cut off or punched out, it may be zero.
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, SPARE, both, check, drop_caches, make, source
+from pipes import FILESYSTEMS, MIB, SPARE, both, check, drop_caches, make, source, \
+    wait_taken
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
@@ -106,6 +107,7 @@ def test_unlink(fs, kind):
     """It goes on into the file that has no name any more; its blocks are free afterwards."""
     before = fs.guest.run("sync; stat -f -c %f /fs").out
     _, result = moving(fs, kind)
+    wait_taken(fs, "/fs/file", 1)
     fs.guest.run("rm /fs/file")
     result()
     drop_caches(fs)
