@@ -62,32 +62,6 @@ const char *hash_end(struct hash *hash)
 	return hex;
 }
 
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 33;
-	x *= 0xff51afd7ed558ccdULL;
-	x ^= x >> 29;
-	return x;
-}
-
-void pattern(uint64_t at, void *to, size_t len)
-{
-	unsigned char *p = to;
-
-	while (len && at & 7) {
-		*p++ = (unsigned char)(mix(at >> 3) >> 8 * (at & 7));
-		at++;
-		len--;
-	}
-	for (; len >= 8; at += 8, p += 8, len -= 8) {
-		uint64_t word = mix(at >> 3);
-
-		memcpy(p, &word, 8);
-	}
-	for (; len; at++, len--)
-		*p++ = (unsigned char)(mix(at >> 3) >> 8 * (at & 7));
-}
-
 int tcp_connect(const char *host, const char *port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pattern.h"
+
 /* SHA-256 on the way */
 struct hash {
 	SHA256_CTX ctx;
@@ -18,9 +20,6 @@ struct hash {
 void hash_begin(struct hash *hash);
 void hash_add(struct hash *hash, const void *data, size_t len);
 const char *hash_end(struct hash *hash);	/* hex, until the next call of this thread */
-
-/* Byte `at` of the stream that programs make up; both sides can. */
-void pattern(uint64_t at, void *to, size_t len);
 
 int tcp_connect(const char *host, const char *port);
 int tcp_listen(const char *port);
