@@ -2,7 +2,8 @@
 /*
  * The pipes that are not from a file to a socket.  Streams and files are of the pattern.
  *
- * vptest source PORT LEN [END [PAUSE]]   one connection: send LEN bytes and then
+ * vptest source PORT LEN [from:AT] [END [PAUSE]]   one connection: send LEN bytes (of the
+ *   pattern from AT on) and then
  *     fin    close for writing and read to the end
  *     reset  close with a RST
  *     hold   wait for a line on standard input, then as fin
@@ -10,7 +11,7 @@
  * vptest take HOST PORT FILE OFFSET LEN [HOW]...   socket to file; then read what is left of
  *   the stream.  HOW: "sync", "dsync", "trunc" as the file is opened; "unread:N" waits first
  *   until that many bytes can be read
- * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET     file to file
+ * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET [HOW]...   file to file; HOW as above
  * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above
  *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
  *   is how much of the stream came after it, of which each byte was right, and `end` the
@@ -51,17 +52,23 @@ static void wait_for_line(void)
 int cmd_source(int argc, char **argv)
 {
 	static unsigned char data[1 << 16];
-	const char *end = argc > 3 ? argv[3] : "fin";
-	uint64_t len, pause = UINT64_MAX, sent = 0;
+	uint64_t len, from = 0, pause = UINT64_MAX, sent = 0;
+	const char *port, *end;
 	struct linger now = { .l_onoff = 1 };
 	int fd, listening, error = 0;
 
 	if (argc < 3)
-		die("usage: source PORT LEN [fin|reset|hold [PAUSE]]");
+		die("usage: source PORT LEN [from:AT] [fin|reset|hold [PAUSE]]");
+	port = argv[1];
 	len = number(argv[2]);
+	if (argc > 3 && sscanf(argv[3], "from:%" SCNu64, &from) == 1) {
+		argv++;
+		argc--;
+	}
+	end = argc > 3 ? argv[3] : "fin";
 	if (argc > 4)
 		pause = number(argv[4]);
-	listening = tcp_listen(argv[1]);
+	listening = tcp_listen(port);
 	fd = accept(listening, NULL, NULL);
 	close(listening);
 	while (sent < len && !error) {
@@ -69,7 +76,7 @@ int cmd_source(int argc, char **argv)
 		size_t n = left < sizeof(data) ? (size_t)left : sizeof(data);
 		ssize_t put;
 
-		pattern(sent, data, n);
+		pattern(from + sent, data, n);
 		put = send(fd, data, n, MSG_NOSIGNAL);
 		if (put < 0)
 			error = errno;
@@ -141,22 +148,31 @@ static void wait_readable(int fd, int bytes)
 	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat));
 }
 
+/* What the words say about opening the sink, and about waiting before. */
+static int how(char **words, int *unread)
+{
+	int flags = O_WRONLY | O_CREAT;
+
+	for (; *words; words++) {
+		if (!strcmp(*words, "sync"))
+			flags |= O_SYNC;
+		else if (!strcmp(*words, "dsync"))
+			flags |= O_DSYNC;
+		else if (!strcmp(*words, "trunc"))
+			flags |= O_TRUNC;
+		else if (!unread || sscanf(*words, "unread:%d", unread) != 1)
+			die("unknown: %s", *words);
+	}
+	return flags;
+}
+
 int cmd_take(int argc, char **argv)
 {
-	int flags = O_WRONLY | O_CREAT, fd, file, unread = 0;
+	int flags, fd, file, unread = 0;
 
 	if (argc < 6)
 		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|trunc|unread:N]...");
-	for (int i = 6; i < argc; i++) {
-		if (!strcmp(argv[i], "sync"))
-			flags |= O_SYNC;
-		else if (!strcmp(argv[i], "dsync"))
-			flags |= O_DSYNC;
-		else if (!strcmp(argv[i], "trunc"))
-			flags |= O_TRUNC;
-		else if (sscanf(argv[i], "unread:%d", &unread) != 1)
-			die("unknown: %s", argv[i]);
-	}
+	flags = how(argv + 6, &unread);
 	fd = tcp_connect(argv[1], argv[2]);
 	if (unread)
 		wait_readable(fd, unread);
@@ -171,10 +187,10 @@ int cmd_copy(int argc, char **argv)
 {
 	int in, out;
 
-	if (argc != 6)
-		die("usage: copy IN OUT IN_OFFSET LEN OUT_OFFSET");
+	if (argc < 6)
+		die("usage: copy IN OUT IN_OFFSET LEN OUT_OFFSET [sync|dsync|trunc]...");
 	in = open(argv[1], O_RDONLY);
-	out = open(argv[2], O_WRONLY | O_CREAT, 0644);
+	out = open(argv[2], how(argv + 6, NULL), 0644);
 	if (in < 0 || out < 0)
 		die("%s: %s", in < 0 ? argv[1] : argv[2], strerror(errno));
 	return report(vpipe_file_to_file_fd(in, out, (int64_t)number(argv[3]), number(argv[4]),

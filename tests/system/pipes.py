@@ -18,10 +18,11 @@ def make(rig, kind, command):
     rig.guest.run(f"umount /fs && {CHECK[kind]}", timeout=120)
 
 
-def source(rig, length, end="fin", pause=""):
-    """A server on the peer that sends the pattern to who comes."""
+def source(rig, length, end="fin", pause="", at=0):
+    """A server on the peer that sends the pattern, from `at` on, to who comes."""
     port = rig.next_port()
-    job = rig.peer.spawn(f"/payload/vptest source {port} {length} {end} {pause}", stdin=None)
+    job = rig.peer.spawn(f"/payload/vptest source {port} {length} from:{at} {end} {pause}",
+                         stdin=None)
     job.wait_output('"listening"', timeout=20)
     return job, port
 
