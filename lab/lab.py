@@ -25,7 +25,8 @@ host on a second one, and a wire between them.
         p.wait(timeout=10)
         assert lab.check_logs() == []
 
-build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side. The
+build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side. DISK is a file
+of the host's, lab.disk: unlike all else it stays as it is when the machine dies. The
 consoles are logged in out/lab/. LAB_ACCEL is QEMU's -accel (kvm, where it can
 run Xen). Everything ends with this process, and no wait is without a deadline.
 """
@@ -56,6 +57,7 @@ SNAPSHOTS = TOP / "build/lab"
 OUT = TOP / "out/lab"
 SNAPSHOTS_KEPT = 3
 PAYLOAD_MIB = 256
+DISK_MIB = 320
 PEER_MEMORY = 1536
 ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "guest2": "198.18.0.3",
              "guest3": "198.18.0.4", "peer": "198.18.0.10"}
@@ -101,6 +103,8 @@ class Lab:
         self.timeout = timeout
         self.machines, self.payload, self.watchdog = [], None, None
         self.lock = _lock()
+        self.disk = tempfile.NamedTemporaryFile(prefix="vpipe-disk-")
+        self.disk.truncate(DISK_MIB << 20)
         try:
             (self.boot if boot else self.restore)()
         except BaseException:
@@ -147,6 +151,11 @@ class Lab:
         except LabError:
             return False
 
+    def kill(self):
+        """The power of the main machine goes: at once, whatever it does."""
+        self.main.process.kill()
+        self.main.process.wait()
+
     def stop(self):
         if self.watchdog:
             self.watchdog.cancel()
@@ -159,6 +168,7 @@ class Lab:
 
     def close(self):
         self.stop()
+        self.disk.close()
         self.lock.close()
 
     # Guests
@@ -248,19 +258,22 @@ on_crash = "destroy"
         """Names the snapshot: of all that it depends on."""
         qemu = (TOP / "build/root/usr/bin/qemu-system-x86_64").stat()
         parts = [self._main_args(), self._peer_args(), Machine.ARGS, self.memory, PEER_MEMORY,
-                 self._guest_config("guest", ADDRESSES["guest"]), (IMAGES / "id").read_text(),
-                 qemu.st_size, qemu.st_mtime]
+                 PAYLOAD_MIB, DISK_MIB, self._guest_config("guest", ADDRESSES["guest"]),
+                 (IMAGES / "id").read_text(), qemu.st_size, qemu.st_mtime]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def _start(self, snapshot=None, mode=None):
         self.stop()
         OUT.mkdir(parents=True, exist_ok=True)
         self.payload = _make_payload()
-        drive = ["-drive", f"file={self.payload.name},if=virtio,format=raw,readonly=on"]
+        payload = ["-drive", f"file={self.payload.name},if=virtio,format=raw,readonly=on"]
+        # The host's cache outlives QEMU: nothing need be flushed from there.
+        disk = ["-drive", f"file={self.disk.name},if=virtio,format=raw,cache=unsafe"]
         wires = socket.socketpair()
-        for name, args, memory, wire in (("main", self._main_args(), self.memory, wires[0]),
-                                         ("peer", self._peer_args(), PEER_MEMORY, wires[1])):
-            self.machines.append(Machine(name, args + drive, memory, wire,
+        for name, args, memory, wire in (
+                ("main", self._main_args() + payload + disk, self.memory, wires[0]),
+                ("peer", self._peer_args() + payload, PEER_MEMORY, wires[1])):
+            self.machines.append(Machine(name, args, memory, wire,
                                          OUT / f"{name}.log", snapshot, mode))
         for wire in wires:
             wire.close()
