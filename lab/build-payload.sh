@@ -26,6 +26,8 @@ in_root make -s -C /src/vpipe/tools -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root make -s -C /src/vpipe/tests/programs -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root cc -O2 -Wall -o /src/bin/xencpu /src/vpipe/lab/xencpu.c -lxenctrl
 in_root cc -O2 -Wall -o /src/bin/vpcount /src/vpipe/tests/counts/vpcount.c -lxenctrl -lxenstore
+in_root cc -O2 -Wall -o /src/bin/vpcrash /src/vpipe/tests/crash/vpcrash.c \
+	/src/vpipe/tests/programs/pattern.c
 
 mkdir -p build/modules build/bin
 for ko in frontend/vpipe-front backend/vpipe-back tests/forge/vpipe-forge; do
@@ -43,7 +45,8 @@ deliver() {	# SIDE FILE...
 }
 deliver all
 deliver dom0 modules/vpipe-back.ko bin/vpipectl bin/vpipe-send bin/vpipe-cp \
-	bin/vpipe-recv bin/vpipe-relay bin/xencpu bin/vpcount
+	bin/vpipe-recv bin/vpipe-relay bin/xencpu bin/vpcount \
+	bin/vpcrash
 deliver guest modules/vpipe-front.ko modules/vpipe-forge.ko bin/vpipe-send bin/vptest \
 	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
 deliver peer bin/vpipe-sink bin/vpipe-send bin/vptest
