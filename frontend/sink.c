@@ -71,7 +71,7 @@ static bool sink_take(struct vpfront_sink *sink, struct bio_list *bios)
 			break;
 		}
 		batch->length += bio->bi_iter.bi_size;
-		sink->fua |= bio->bi_opf & REQ_FUA;
+		sink->fua = sink->fua || (bio->bi_opf & REQ_FUA);
 		bio_list_add(bios, bio);
 	}
 	spin_unlock(&sink->lock);
