@@ -81,8 +81,9 @@ void vpfront_leg_lost(struct vpfront_pipe *pipe, struct vpfront_leg *leg)
 	leg_drop(pipe, leg);
 	if (leg->sock.frozen)
 		vpfront_sock_abort(&leg->sock, ECONNRESET);
-	if (!pipe->error)
-		pipe->error = leg->sock.socket ? -ECONNRESET : -EIO;
+	/* A copy just goes on by ordinary calls. */
+	if (!pipe->error && leg->sock.socket)
+		pipe->error = -ECONNRESET;
 }
 
 static void leg_return_socket(struct vpfront_pipe *pipe, struct vpfront_leg *leg)

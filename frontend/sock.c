@@ -297,6 +297,16 @@ static void sock_purge_out_of_order(struct sock *sk)
 	tp->ooo_last_skb = NULL;
 }
 
+/* What was unread has been moved, or comes back, or is lost: the next byte is `seq`. */
+static void sock_drop_unread(struct sock *sk, u32 seq)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	__skb_queue_purge(&sk->sk_receive_queue);
+	WRITE_ONCE(tp->rcv_nxt, seq);
+	WRITE_ONCE(tp->copied_seq, seq);
+}
+
 /*
  * The connection comes back: everything but the receive queue.  From here to
  * thaw_end only thaw_data may follow; the socket still takes no frames.
@@ -311,11 +321,8 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	lock_sock(sk);
 	sock_purge_send_queue(sk);
 	sock_purge_out_of_order(sk);
-	if (vs->source) {		/* what is unread comes back, or has been moved */
-		__skb_queue_purge(&sk->sk_receive_queue);
-		WRITE_ONCE(tp->rcv_nxt, st->rcv_nxt - st->unread);
-		WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
-	}
+	if (vs->source)
+		sock_drop_unread(sk, st->rcv_nxt - st->unread);
 
 	tp->snd_una = snd;
 	tp->snd_sml = snd;
@@ -422,6 +429,8 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error)
 
 	lock_sock(sk);
 	sock_purge_send_queue(sk);
+	if (vs->source)		/* how much of it has been moved is not known */
+		sock_drop_unread(sk, tcp_sk(sk)->rcv_nxt);
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;

@@ -302,7 +302,8 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 	xenbus_begin_closing(dev);
 	if (!xenbus_idle(dev))
 		xenbus_break(dev);
-	if (dev->nr_queues && xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
+	if (dev->nr_queues && xbdev->otherend &&
+	    xenbus_exists(XBT_NIL, xbdev->otherend, "state") > 0) {
 		xenbus_switch_state(xbdev, XenbusStateClosing);
 		/* As long as it may write to a disk for somebody there is no choice. */
 		for (tries = 50; tries || !xenbus_idle(dev); tries -= !!tries) {
@@ -343,6 +344,34 @@ static int vpfront_resume(struct xenbus_device *xbdev)
 	return 0;
 }
 
+/*
+ * Called by the xenwatch thread when something changes below "device/vpipe", and when
+ * the guest was restored: then no node of the device is there any more.  The bus does
+ * not see that, and would keep a dead device in the place of the next one.
+ */
+static void vpfront_nodes_changed(struct xenbus_watch *watch, const char *path,
+				  const char *token)
+{
+	struct xenbus_device *xbdev = NULL;
+
+	spin_lock(&vpfront_lock);
+	if (the_device) {
+		xbdev = the_device->xbdev;
+		get_device(&xbdev->dev);
+	}
+	spin_unlock(&vpfront_lock);
+	if (!xbdev)
+		return;
+	if (!xbdev->otherend || xenbus_exists(XBT_NIL, xbdev->nodename, "backend") <= 0)
+		device_unregister(&xbdev->dev);
+	put_device(&xbdev->dev);
+}
+
+static struct xenbus_watch vpfront_watch = {
+	.node = "device/vpipe",
+	.callback = vpfront_nodes_changed,
+};
+
 static const struct xenbus_device_id vpfront_ids[] = {
 	{ "vpipe" },
 	{ "" }
@@ -359,10 +388,18 @@ static struct xenbus_driver vpfront_driver = {
 
 int vpfront_xenbus_init(void)
 {
-	return xenbus_register_frontend(&vpfront_driver);
+	int ret = xenbus_register_frontend(&vpfront_driver);
+
+	if (ret)
+		return ret;
+	ret = register_xenbus_watch(&vpfront_watch);
+	if (ret)
+		xenbus_unregister_driver(&vpfront_driver);
+	return ret;
 }
 
 void vpfront_xenbus_exit(void)
 {
+	unregister_xenbus_watch(&vpfront_watch);
 	xenbus_unregister_driver(&vpfront_driver);
 }
