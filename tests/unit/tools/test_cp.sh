@@ -137,7 +137,9 @@ test_force() {
 	echo 1 > a
 	cp "$(command -v sleep)" busy
 	./busy 60 &
-	sleep 0.2
+	until [ "$(readlink "/proc/$!/exe")" = "$(pwd -P)/busy" ]; do
+		kill -0 $!
+	done
 	expect 1 vpipe-cp a busy
 	expect 0 vpipe-cp -f a busy
 	kill $!
