@@ -30,7 +30,7 @@ class Rig:
         # The kernel frees a namespace when the next one goes: let one be the last.
         self.detach()
         self.attach()
-        self.baseline = self.counts()
+        self.baseline = self.quiet_counts()
 
     def prepare_dom0(self):
         self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko;"
@@ -49,7 +49,8 @@ class Rig:
                   f"insmod /payload/{module}.ko")
 
     def make_disk(self, guest):
-        guest.run(f"mkfs.ext4 -q -F {DISK} && mkdir -p /mnt && mount {DISK} /mnt")
+        guest.run(f"mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 {DISK} &&"
+                  f" mkdir -p /mnt && mount {DISK} /mnt && sync")
 
     def attach(self, name="guest"):
         self.dom0.run(f"/payload/vpipectl attach {name}", timeout=30)
@@ -137,6 +138,14 @@ class Rig:
                 "mapped": sum(bool(re.match(r"\(XEN\)\s*(\[[^]]*\]\s*)?\[0x", line))
                               for line in xen),
                 **dict(zip(("front_refs", "guest_sockets", "grants"), guest, strict=True))}
+
+    def quiet_counts(self, timeout=30):
+        """The counts when no request to a disk is under way that would be among them."""
+        end, last = time.monotonic() + timeout, None
+        while (now := self.counts()) != last:
+            assert time.monotonic() < end, f"never quiet: {now}"
+            last = now
+        return now
 
     def settle(self, timeout=30):
         """Wait until everything is as before any transfer."""
