@@ -63,7 +63,8 @@ class Bench:
         result = job.wait(240, check=True)
         dom0, guest = (y - x for x, y in zip(before, demo.cpu_seconds(self.lab), strict=True))
         said = json.loads(result.out.splitlines()[-1])
-        return {**said, "domu_cpu_s": round(guest, 4), "dom0_cpu_s": round(dom0, 4)}
+        return {**said, "mb_per_s": round(said["bytes"] / 1e6 / said["seconds"], 2),
+                "domu_cpu_s": round(guest, 4), "dom0_cpu_s": round(dom0, 4)}
 
     def send_from_peer(self, host):
         def begin(job):
@@ -89,7 +90,7 @@ class Bench:
         return got
 
     def socket_to_socket(self, host, path, _):
-        sink = self.lab.peer.spawn(f"/payload/vpipe-sink --buffer {(STREAM >> 20) + 1} {PORT}")
+        sink = self.lab.peer.spawn(f"/payload/vpipe-sink --count 1 --buffer {(STREAM >> 20) + 1} {PORT}")
         sink.wait_output("listening", 60)
         begin = self.send_from_peer(host)
         relayed = self.measured(host, f"/payload/vpipe-relay --path {path} {self.port} "
@@ -129,7 +130,7 @@ def table(report):
 
 def main():
     parser = argparse.ArgumentParser(description="The other three pipes, measured")
-    parser.add_argument("--mtu", type=int, default=9000, help="of the network (9000)")
+    parser.add_argument("--mtu", type=int, default=1500, help="of the network (1500)")
     args = parser.parse_args()
     try:
         with Lab() as lab:

@@ -6,26 +6,40 @@
  * and poll says that nothing is ready.
  *
  * proto_ops may be changed at run time: net/socket.c reads sock->ops once per call
- * (include/linux/net.h).  The table is static, so a caller that has just read the
+ * (include/linux/net.h).  The tables are static, so a caller that has just read the
  * pointer can never follow it into freed memory.
+ *
+ * A socket of IPv6 may have a connection of IPv4 (RFC 4291, 2.5.5.2), as that of a
+ * server which listens for both; only its proto_ops and its proto are IPv6's.
  */
 #include <linux/freezer.h>
 #include <linux/module.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/splice.h>
-#include <net/inet_common.h>
 #include <net/sock.h>
-#include <net/tcp.h>
 
 #include "vpfront.h"
 
-static struct proto_ops guard_ops;
+/* What a TCP socket has of its family, and what we put there.  Set once, at init. */
+static struct guard_family {
+	const struct proto_ops *ops;	/* NULL: the kernel has not got the family */
+	const struct proto *prot;
+	struct proto_ops guard;
+} guard_family[2];
+
 static DECLARE_WAIT_QUEUE_HEAD(guard_wait);
 
-static bool guarded(struct socket *socket)
+/* The family whose guard the socket has, or NULL. */
+static struct guard_family *guarded(struct socket *socket)
 {
-	return READ_ONCE(socket->ops) == &guard_ops;
+	const struct proto_ops *ops = READ_ONCE(socket->ops);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(guard_family); i++)
+		if (ops == &guard_family[i].guard)
+			return &guard_family[i];
+	return NULL;
 }
 
 /*
@@ -112,7 +126,10 @@ static int guard_ioctl(struct socket *socket, unsigned int cmd, unsigned long ar
 /* Both addresses are still there; TCP_CLOSE would hide the peer's (1), 2 does not ask. */
 static int guard_getname(struct socket *socket, struct sockaddr *addr, int peer)
 {
-	return inet_getname(socket, addr, guarded(socket) && peer ? 2 : peer);
+	struct guard_family *family = guarded(socket);
+
+	return family ? family->ops->getname(socket, addr, peer ? 2 : 0) :
+			READ_ONCE(socket->ops)->getname(socket, addr, peer);
 }
 
 static int guard_connect(struct socket *socket, struct sockaddr *addr, int len, int flags)
@@ -120,37 +137,78 @@ static int guard_connect(struct socket *socket, struct sockaddr *addr, int len, 
 	return GUARDED(socket, flags & O_NONBLOCK, connect(socket, addr, len, flags));
 }
 
-/* Another layer may have put its own ops there already: not ours to replace. */
-bool vpfront_guard_possible(struct socket *socket)
+/*
+ * Put the guard there.  False: what the socket has is not TCP's own, but another
+ * layer's (kTLS, sockmap), and is not ours to replace.  Socket locked.
+ */
+bool vpfront_guard_set(struct socket *socket)
 {
-	return READ_ONCE(socket->ops) == &inet_stream_ops;
+	const struct proto_ops *ops = READ_ONCE(socket->ops);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(guard_family); i++) {
+		struct guard_family *family = &guard_family[i];
+
+		if (ops == family->ops && socket->sk->sk_prot == family->prot) {
+			WRITE_ONCE(socket->ops, &family->guard);
+			return true;
+		}
+	}
+	return false;
 }
 
-/* Socket locked. */
-void vpfront_guard_set(struct socket *socket)
+/* It is still there, and what is below as well.  Socket locked. */
+bool vpfront_guard_stands(struct socket *socket)
 {
-	WRITE_ONCE(socket->ops, &guard_ops);
+	struct guard_family *family = guarded(socket);
+
+	return family && socket->sk->sk_prot == family->prot;
 }
 
 /* The socket is whole again.  Socket locked. */
 void vpfront_guard_clear(struct socket *socket)
 {
-	WRITE_ONCE(socket->ops, &inet_stream_ops);
+	struct guard_family *family = guarded(socket);
+
+	if (family)
+		WRITE_ONCE(socket->ops, family->ops);
 	wake_up_all(&guard_wait);
 }
 
-void vpfront_guard_init(void)
+/* By a socket of the family: modules cannot name what IPv6 has. */
+static int guard_family_init(struct guard_family *family, int pf)
 {
-	guard_ops = inet_stream_ops;
-	guard_ops.sendmsg = guard_sendmsg;
-	vpipe_compat_no_sendpage(&guard_ops);
-	guard_ops.recvmsg = guard_recvmsg;
-	guard_ops.splice_read = guard_splice_read;
-	guard_ops.poll = guard_poll;
-	guard_ops.shutdown = guard_shutdown;
-	guard_ops.setsockopt = guard_setsockopt;
-	guard_ops.getsockopt = guard_getsockopt;
-	guard_ops.ioctl = guard_ioctl;
-	guard_ops.connect = guard_connect;
-	guard_ops.getname = guard_getname;
+	struct socket *socket;
+	int ret;
+
+	ret = sock_create_kern(&init_net, pf, SOCK_STREAM, IPPROTO_TCP, &socket);
+	if (ret)
+		return ret;
+	family->ops = socket->ops;
+	family->prot = socket->sk->sk_prot;
+	sock_release(socket);
+
+	family->guard = *family->ops;
+	family->guard.sendmsg = guard_sendmsg;
+	vpipe_compat_no_sendpage(&family->guard);
+	family->guard.recvmsg = guard_recvmsg;
+	family->guard.splice_read = guard_splice_read;
+	family->guard.poll = guard_poll;
+	family->guard.shutdown = guard_shutdown;
+	family->guard.setsockopt = guard_setsockopt;
+	family->guard.getsockopt = guard_getsockopt;
+	family->guard.ioctl = guard_ioctl;
+	family->guard.connect = guard_connect;
+	family->guard.getname = guard_getname;
+	return 0;
+}
+
+int vpfront_guard_init(void)
+{
+	int ret = guard_family_init(&guard_family[0], AF_INET);
+
+	/* IPv6 may be switched off, and IPv4 goes on. */
+	if (!ret && guard_family_init(&guard_family[1], AF_INET6))
+		guard_family[1].ops = NULL;
+	return ret;
 }

@@ -15,7 +15,9 @@ static int __init vpfront_init(void)
 	if (!xen_domain())
 		return -ENODEV;
 
-	vpfront_guard_init();
+	ret = vpfront_guard_init();
+	if (ret)
+		return ret;
 	ret = vpfront_capture_init();
 	if (ret)
 		return ret;

@@ -409,13 +409,26 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	return pipe;
 }
 
+/* TCP over IPv4, though the socket may be of IPv6. */
+static bool pipe_is_tcp4(struct socket *socket)
+{
+	struct sock *sk = socket->sk;
+
+	if (socket->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
+		return false;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		return ipv6_addr_v4mapped(&sk->sk_v6_daddr);
+#endif
+	return sk->sk_family == AF_INET;
+}
+
 /* The next leg, of a socket or (NULL) of none.  0, or an enum vpipe_reason. */
 static int pipe_add_leg(struct vpfront_pipe *pipe, struct socket *socket, bool source)
 {
 	struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs++];
 
-	if (socket && (socket->sk->sk_family != AF_INET || socket->type != SOCK_STREAM ||
-		       socket->sk->sk_protocol != IPPROTO_TCP))
+	if (socket && !pipe_is_tcp4(socket))
 		return VPIPE_REASON_SOCKET_TYPE;
 	leg->sock.socket = socket;
 	leg->sock.source = source;

@@ -85,7 +85,7 @@ static int sock_refuse(struct socket *socket)
 
 	if (sk->sk_state != TCP_ESTABLISHED && sk->sk_state != TCP_CLOSE_WAIT)
 		return VPIPE_REASON_SOCKET_STATE;
-	if (inet_csk(sk)->icsk_ulp_ops || sk->sk_prot != &tcp_prot || sk_is_mptcp(sk) ||
+	if (inet_csk(sk)->icsk_ulp_ops || !vpfront_guard_stands(socket) || sk_is_mptcp(sk) ||
 	    READ_ONCE(sk->sk_user_data) || rcu_access_pointer(inet_sk(sk)->inet_opt))
 		return VPIPE_REASON_SOCKET_TYPE;
 #ifdef CONFIG_TCP_MD5SIG
@@ -125,15 +125,16 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 
 	memset(st, 0, sizeof(*st));
 	lock_sock(sk);
-	if (!vpfront_guard_possible(vs->socket)) {
+	if (!vpfront_guard_set(vs->socket)) {
+		ret = vpfront_guard_stands(vs->socket) ? VPIPE_REASON_BUSY :
+							 VPIPE_REASON_SOCKET_TYPE;
 		release_sock(sk);
-		return VPIPE_REASON_BUSY;
+		return ret;
 	}
 	/*
 	 * Whoever has read the old ops comes for the lock now: let them finish on the
 	 * live socket, also the frames in the backlog, before it turns into a shell.
 	 */
-	vpfront_guard_set(vs->socket);
 	release_sock(sk);
 	cond_resched();
 	lock_sock(sk);

@@ -166,10 +166,10 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 
 /* --- guard.c: keeps callers off a socket that is away -------------------- */
 
-bool vpfront_guard_possible(struct socket *socket);
-void vpfront_guard_set(struct socket *socket);
+bool vpfront_guard_set(struct socket *socket);
+bool vpfront_guard_stands(struct socket *socket);
 void vpfront_guard_clear(struct socket *socket);
-void vpfront_guard_init(void);
+int vpfront_guard_init(void);
 
 /* --- leg.c: a flow of an operation, and the connection in it ---------------- */
 
