@@ -17,9 +17,9 @@
 
 /*
  * Into the buffer at a time; as much again is being written meanwhile.  The backend
- * gives a flow 8 MiB.
+ * gives a flow 16 MiB.
  */
-#define INTAKE_BYTES		(3ULL << 20)
+#define INTAKE_BYTES		(7ULL << 20)
 
 /* Does somebody perhaps wait for a segment that the backend has? */
 bool vpfront_feed_pinned(struct vpfront_pipe *pipe)

@@ -268,7 +268,7 @@ struct xen_vpipe_extent {
  *                    there is no room for a single byte.
  *   EXTENTS, BUFFER  the command's flow is the sink's.  Ends early, with status 0,
  *                    when for about GATHER_MS there is no room: a flow's buffer is
- *                    bounded (8 MiB), and so is that of all flows of a domain
+ *                    bounded (16 MiB), and so is that of all flows of a domain
  *   BUFFER, EXTENTS  the command's flow is the source's.  `length` is whole blocks
  *                    of the vbd, exactly those of the list, which has no zeros and
  *                    skip 0; and no more than the TRANSFERs into the buffer have
