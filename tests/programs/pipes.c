@@ -2,8 +2,8 @@
 /*
  * The pipes that are not from a file to a socket.  Streams and files are of the pattern.
  *
- * vptest source PORT LEN [from:AT] [END [PAUSE]]   one connection: send LEN bytes (of the
- *   pattern from AT on) and then
+ * vptest source PORT LEN [from:AT|times:N] [END [PAUSE]]   one connection (or N, one after
+ *   the other): send LEN bytes (of the pattern from AT on) and then
  *     fin    close for writing and read to the end
  *     reset  close with a RST
  *     hold   wait for a line on standard input, then as fin
@@ -49,28 +49,14 @@ static void wait_for_line(void)
 		exit(0);
 }
 
-int cmd_source(int argc, char **argv)
+/* One connection of a source. */
+static void serve(int fd, uint64_t len, uint64_t from, const char *end, uint64_t pause)
 {
 	static unsigned char data[1 << 16];
-	uint64_t len, from = 0, pause = UINT64_MAX, sent = 0;
-	const char *port, *end;
 	struct linger now = { .l_onoff = 1 };
-	int fd, listening, error = 0;
+	uint64_t sent = 0;
+	int error = 0;
 
-	if (argc < 3)
-		die("usage: source PORT LEN [from:AT] [fin|reset|hold [PAUSE]]");
-	port = argv[1];
-	len = number(argv[2]);
-	if (argc > 3 && sscanf(argv[3], "from:%" SCNu64, &from) == 1) {
-		argv++;
-		argc--;
-	}
-	end = argc > 3 ? argv[3] : "fin";
-	if (argc > 4)
-		pause = number(argv[4]);
-	listening = tcp_listen(port);
-	fd = accept(listening, NULL, NULL);
-	close(listening);
 	while (sent < len && !error) {
 		uint64_t left = (sent < pause && pause < len ? pause : len) - sent;
 		size_t n = left < sizeof(data) ? (size_t)left : sizeof(data);
@@ -100,6 +86,34 @@ int cmd_source(int argc, char **argv)
 	}
 	close(fd);
 	printf("{\"sent\":%" PRIu64 ",\"errno\":%d}\n", sent, error);
+}
+
+int cmd_source(int argc, char **argv)
+{
+	uint64_t len, from = 0, times = 1, pause = UINT64_MAX;
+	const char *port, *end;
+	int listening;
+
+	if (argc < 3)
+		die("usage: source PORT LEN [from:AT|times:N] [fin|reset|hold [PAUSE]]");
+	port = argv[1];
+	len = number(argv[2]);
+	if (argc > 3 && (sscanf(argv[3], "from:%" SCNu64, &from) == 1 ||
+			 sscanf(argv[3], "times:%" SCNu64, &times) == 1)) {
+		argv++;
+		argc--;
+	}
+	end = argc > 3 ? argv[3] : "fin";
+	if (argc > 4)
+		pause = number(argv[4]);
+	listening = tcp_listen(port);
+	while (times--) {
+		int fd = accept(listening, NULL, NULL);
+
+		if (!times)
+			close(listening);
+		serve(fd, len, from, end, pause);
+	}
 	return 0;
 }
 
