@@ -63,6 +63,8 @@ static bool feed_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
 			pipe->length = pipe->mapped;
 		else if (ret == -EOPNOTSUPP)
 			pipe->reason = VPIPE_REASON_FILESYSTEM;
+		else if (ret == -ENOMEM)
+			pipe->reason = VPIPE_REASON_BUSY;
 		else
 			pipe->file_error = ret;
 		return false;
