@@ -15,9 +15,14 @@
 #ifndef _VPIPE_TCP_CARRY_H
 #define _VPIPE_TCP_CARRY_H
 
+#include <linux/delay.h>
 #include <linux/tcp.h>
 #include <net/tcp.h>
 #include <net/inet_connection_sock.h>
+
+/* How long memory for a connection's bytes is waited for: a second. */
+#define VPIPE_TCP_TRIES		50
+#define VPIPE_TCP_PAUSE_MS	20
 
 /* Outside of receive processing the cached clock is old, and so would be TSval. */
 static inline void vpipe_tcp_refresh_clock(struct tcp_sock *tp)
@@ -132,18 +137,25 @@ static inline void vpipe_tcp_ack_now(struct sock *sk)
 	vpipe_compat_send_ack(sk, tcp_sk(sk)->rcv_nxt);
 }
 
-/* Append bytes by the socket's own sendmsg; whole or an error.  Socket locked. */
+/*
+ * Append bytes by the socket's own sendmsg; whole or an error.  Socket locked.  A
+ * connection is worth some patience when memory is short: there is no way back.
+ */
 static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len)
 {
 	struct kvec vec = { .iov_base = (void *)data, .iov_len = len };
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	unsigned int tries = VPIPE_TCP_TRIES;
 	int ret;
 
 	iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, len);
 	while (msg_data_left(&msg)) {
 		ret = tcp_sendmsg_locked(sk, &msg, msg_data_left(&msg));
-		if (ret <= 0)
+		if (ret > 0)
+			continue;
+		if ((ret && ret != -ENOMEM && ret != -EAGAIN) || !--tries)
 			return ret ?: -EAGAIN;
+		msleep(VPIPE_TCP_PAUSE_MS);
 	}
 	return 0;
 }
