@@ -19,15 +19,15 @@ static void disk_close(struct vpback_disk *disk)
 	kfree(disk);
 }
 
-/* May the domain write it?  As blkback reads it. */
-static bool disk_mode_writes(const char *path)
+/* May the domain write it?  As blkback reads it; or an error. */
+static int disk_mode_writes(const char *path)
 {
 	char *mode = xenbus_read(XBT_NIL, path, "mode", NULL);
-	bool writes;
+	int writes;
 
 	if (IS_ERR(mode))
-		return false;
-	writes = strchr(mode, 'w');
+		return PTR_ERR(mode);
+	writes = !!strchr(mode, 'w');
 	kfree(mode);
 	return writes;
 }
@@ -37,21 +37,25 @@ static struct vpback_disk *disk_open(struct vpback_device *dev, u32 vdev)
 	unsigned int major, minor, state;
 	struct vpback_disk *disk;
 	char path[64];
-	int ret;
+	int ret, writes;
 
 	snprintf(path, sizeof(path), "backend/vbd/%u/%u", dev->domid, vdev);
 	if (xenbus_scanf(XBT_NIL, path, "state", "%u", &state) != 1 ||
 	    state != XenbusStateConnected ||
 	    xenbus_scanf(XBT_NIL, path, "physical-device", "%x:%x", &major, &minor) != 2)
 		return ERR_PTR(-ENODEV);
+	writes = disk_mode_writes(path);
+	if (writes < 0)
+		return ERR_PTR(writes);
 	disk = kzalloc(sizeof(*disk), GFP_KERNEL);
 	if (!disk)
 		return ERR_PTR(-ENOMEM);
 	disk->vdev = vdev;
-	disk->writable = disk_mode_writes(path);
+	disk->writable = writes;
 	disk->handle = vpipe_compat_bdev_open(MKDEV(major, minor), disk->writable);
-	if (IS_ERR(disk->handle) && disk->writable) {
-		disk->writable = false;		/* perhaps the device cannot be written */
+	/* Perhaps the device cannot be written; but the disk stays as it is opened now. */
+	if (IS_ERR(disk->handle) && disk->writable && PTR_ERR(disk->handle) != -ENOMEM) {
+		disk->writable = false;
 		disk->handle = vpipe_compat_bdev_open(MKDEV(major, minor), false);
 	}
 	if (IS_ERR(disk->handle)) {
