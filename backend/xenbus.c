@@ -105,19 +105,23 @@ static void xenbus_drop_netns(struct vpback_device *dev)
 	dev->net = NULL;
 }
 
-/* The addresses that xenstore allows on a vif ("ip" in the xl configuration). */
-static void xenbus_read_addresses(struct vpback_device *dev, struct vpback_link *link)
+/*
+ * The addresses that xenstore allows on a vif ("ip" in the xl configuration).  Where it
+ * says none all are allowed; where it cannot be asked that is not known.
+ */
+static int xenbus_read_addresses(struct vpback_device *dev, struct vpback_link *link)
 {
 	char path[64], *text, *at, *word;
 
 	snprintf(path, sizeof(path), "backend/vif/%u/%u", dev->domid, link->handle);
 	text = xenbus_read(XBT_NIL, path, "ip", NULL);
 	if (IS_ERR(text))
-		return;
+		return PTR_ERR(text) == -ENOENT ? 0 : PTR_ERR(text);
 	for (at = text; (word = strsep(&at, " ,")) && link->nr_addrs < ARRAY_SIZE(link->addr); )
 		if (in4_pton(word, -1, (u8 *)&link->addr[link->nr_addrs], -1, NULL))
 			link->nr_addrs++;
 	kfree(text);
+	return 0;
 }
 
 /* Give the device the namespace (a reference is taken), and make its links there. */
@@ -150,8 +154,8 @@ int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net)
 		if (IS_ERR(link)) {
 			ret = PTR_ERR(link);
 		} else {
-			xenbus_read_addresses(dev, link);
 			list_add_tail(&link->node, &dev->links);
+			ret = xenbus_read_addresses(dev, link);
 		}
 	}
 	kfree(vifs);
