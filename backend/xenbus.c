@@ -249,8 +249,10 @@ static int vpback_probe(struct xenbus_device *xbdev, const struct xenbus_device_
 	int ret;
 
 	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
-	if (!dev)
+	if (!dev) {
+		xenbus_dev_fatal(xbdev, -ENOMEM, "making the device");
 		return -ENOMEM;
+	}
 	dev->xbdev = xbdev;
 	dev->domid = xbdev->otherend_id;
 	mutex_init(&dev->lock);
@@ -262,6 +264,7 @@ static int vpback_probe(struct xenbus_device *xbdev, const struct xenbus_device_
 	__module_get(THIS_MODULE);
 	ret = xenbus_printf(XBT_NIL, xbdev->nodename, "network-status", "waiting");
 	if (ret) {
+		xenbus_dev_fatal(xbdev, ret, "writing network-status");
 		module_put(THIS_MODULE);
 		dev_set_drvdata(&xbdev->dev, NULL);
 		kfree(dev);

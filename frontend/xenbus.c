@@ -208,8 +208,10 @@ static int xenbus_setup(struct vpfront_device *dev)
 	}
 
 	dev->queue = kcalloc(queues, sizeof(*dev->queue), GFP_KERNEL);
-	if (!dev->queue)
-		return -ENOMEM;
+	if (!dev->queue) {
+		ret = -ENOMEM;
+		goto err;
+	}
 	for (i = 0; i < queues; i++) {
 		struct vpfront_queue *queue = vpfront_ring_create(dev, i, order, pages);
 
@@ -270,8 +272,10 @@ static int vpfront_probe(struct xenbus_device *xbdev, const struct xenbus_device
 	struct vpfront_device *dev;
 
 	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
-	if (!dev)
+	if (!dev) {
+		xenbus_dev_fatal(xbdev, -ENOMEM, "making the device");
 		return -ENOMEM;
+	}
 	dev->xbdev = xbdev;
 	init_waitqueue_head(&dev->wait);
 	INIT_WORK(&dev->close_work, xenbus_close_work);
