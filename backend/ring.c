@@ -158,54 +158,62 @@ static bool ring_address_allowed(struct vpback_device *dev, const struct xen_vpi
 	return false;
 }
 
-static int ring_attach(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+/*
+ * A place for a new flow, before there is one: frames may reach it at once, and what its
+ * shadow has acknowledged cannot be undone.
+ */
+static int ring_reserve(struct vpback_queue *queue, u32 id)
+{
+	if (id >= vpback_max_flows)
+		return -ENOSPC;
+	if (xa_load(&queue->flows, id))
+		return -EEXIST;
+	return xa_reserve(&queue->flows, id, GFP_KERNEL);
+}
+
+/* The flow into its place; or none, with the error that it is. */
+static int ring_store(struct vpback_queue *queue, u32 id, struct vpback_flow *flow)
+{
+	if (IS_ERR(flow)) {
+		xa_release(&queue->flows, id);
+		return PTR_ERR(flow);
+	}
+	xa_store(&queue->flows, id, flow, GFP_KERNEL);
+	return 0;
+}
+
+static struct vpback_flow *ring_make_flow(struct vpback_queue *queue,
+					  const struct xen_vpipe_request *req)
 {
 	struct xen_vpipe_tcp_state st;
-	struct vpback_flow *flow;
 	const void *page;
 	int ret;
 
-	if (req->flow >= vpback_max_flows)
-		return -ENOSPC;
-	if (xa_load(&queue->flows, req->flow))
-		return -EEXIST;
 	page = vpback_ring_page(queue, req->u.attach.page);
 	if (!page)
-		return -EINVAL;
+		return ERR_PTR(-EINVAL);
 	memcpy(&st, page, sizeof(st));
 	barrier();
 	ret = vpback_tcpstate_check(&st);
 	if (ret)
-		return ret;
+		return ERR_PTR(ret);
 	if (!ring_address_allowed(queue->dev, &st))
-		return -EPERM;
-	flow = vpback_flow_create(queue, queue->dev, req->flow, &st);
-	if (IS_ERR(flow))
-		return PTR_ERR(flow);
-	ret = xa_insert(&queue->flows, req->flow, flow, GFP_KERNEL);
-	if (ret)
-		vpback_flow_destroy(flow);
-	return ret;
+		return ERR_PTR(-EPERM);
+	return vpback_flow_create(queue, queue->dev, req->flow, &st);
+}
+
+static int ring_attach(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+{
+	return ring_reserve(queue, req->flow) ?:
+	       ring_store(queue, req->flow, ring_make_flow(queue, req));
 }
 
 static int ring_open(struct vpback_queue *queue, const struct xen_vpipe_request *req)
 {
-	struct vpback_flow *flow;
-	int ret;
-
-	if (req->flow >= vpback_max_flows)
-		return -ENOSPC;
-	if (xa_load(&queue->flows, req->flow))
-		return -EEXIST;
 	if (memchr_inv(&req->u.open, 0, sizeof(req->u.open)))
 		return -EINVAL;
-	flow = vpback_flow_open(queue, queue->dev, req->flow);
-	if (IS_ERR(flow))
-		return PTR_ERR(flow);
-	ret = xa_insert(&queue->flows, req->flow, flow, GFP_KERNEL);
-	if (ret)
-		vpback_flow_destroy(flow);
-	return ret;
+	return ring_reserve(queue, req->flow) ?:
+	       ring_store(queue, req->flow, vpback_flow_open(queue, queue->dev, req->flow));
 }
 
 /* Pages that hold `length` bytes, each full but the last: all are there? */
