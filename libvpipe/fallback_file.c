@@ -73,6 +73,12 @@ int vpipe_fallback_from_file(struct vpipe_move *m)
 	ssize_t n;
 	int err;
 
+	/*
+	 * XFS might have both files share what is left, be it a part of a block: then
+	 * neither could be a source for the driver domain any more.
+	 */
+	if (m->moved && !vpipe_move_to_socket(m))
+		return file_copy(m);
 	while (m->length) {
 		n = file_step(m);
 		if (n > 0) {
