@@ -27,13 +27,19 @@ def source(rig, length, end="fin", pause="", at=0):
     return job, port
 
 
-def take(rig, path, offset, length, sent=None, how="", before=""):
+def take(rig, path, offset, length, sent=None, how="", before="", at=0):
     """From a source on the peer into a file; what the guest's program says."""
-    job, port = source(rig, length if sent is None else sent)
+    job, port = source(rig, length if sent is None else sent, at=at)
     took = lines(rig.guest.run(f"{before} /payload/vptest take {PEER} {port} {path} {offset} "
                                f"{length} {how}", timeout=300).out)[0]
     assert lines(job.wait(timeout=30, check=True).out)[-1]["errno"] == 0
     return took
+
+
+def copy(rig, source, sink, length, at=0, to=0, how="", before=""):
+    """From file to file; what the guest's program says."""
+    return lines(rig.guest.run(f"{before} /payload/vptest copy {source} {sink} {at} {length} {to} "
+                               f"{how}", timeout=300).out)[0]
 
 
 def wait_taken(rig, path, size):

@@ -2,15 +2,10 @@
 
 import pytest
 
-from pipes import MIB, both, check, drop_caches, wait_taken
+from pipes import MIB, both, check, copy, drop_caches, wait_taken
 from rig import lines
 
 pytestmark = pytest.mark.long
-
-
-def copy(rig, source, sink, length, at=0, to=0):
-    return lines(rig.guest.run(f"/payload/vptest copy {source} {sink} {at} {length} {to}",
-                               timeout=300).out)[0]
 
 
 @both

@@ -1,15 +1,15 @@
-"""File to socket from other filesystems: offloaded, or declined and byte-exact."""
+"""From and into other filesystems: offloaded, or declined and byte-exact."""
 
 import struct
 
 import pytest
 
+from pipes import CHECK, MIB, check, copy, take
 from rig import PEER, SPARE, lines
 
 pytestmark = pytest.mark.long
 
-MIB = 1 << 20
-CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
+PARTITION = f"{SPARE}1"
 
 
 @pytest.fixture
@@ -18,6 +18,25 @@ def spare(rig):
     rig.guest.run("mkdir -p /fs; modprobe xfs")
     yield rig
     rig.guest.run("while umount /fs 2>/dev/null; do :; done")
+
+
+@pytest.fixture
+def disk(spare, request):
+    """The spare disk, or a partition of it."""
+    if request.param == SPARE:
+        yield SPARE
+        return
+    entry = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 2048, 1000 * 2048)
+    spare.guest.write_file("/tmp/mbr", bytes(446) + entry + bytes(48) + b"\x55\xaa")
+    spare.guest.run(f"dd if=/tmp/mbr of={SPARE} conv=notrunc 2>/dev/null; blockdev --rereadpt {SPARE};"
+                    f"until [ -b {PARTITION} ]; do usleep 20000; done", timeout=20)
+    yield PARTITION
+    spare.guest.run(f"umount /fs; dd if=/dev/zero of={SPARE} count=1 2>/dev/null;"
+                    f"blockdev --rereadpt {SPARE}")
+
+
+disks = pytest.mark.parametrize("disk", [SPARE, PARTITION], indirect=True,
+                                ids=["disk", "partition"])
 
 
 def make(rig, command, options="", disk=SPARE):
@@ -47,16 +66,50 @@ def test_offloaded(spare, kind, command):
 
 
 @pytest.mark.parametrize("command", ["mkfs.ext4 -q -F", "mkfs.xfs -q -f"])
-def test_partition(spare, command):
+@pytest.mark.parametrize("disk", [PARTITION], indirect=True)
+def test_partition(spare, disk, command):
     """Sectors are counted on the disk, and not on its partition."""
-    entry = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 2048, 1000 * 2048)
-    spare.guest.write_file("/tmp/mbr", bytes(446) + entry + bytes(48) + b"\x55\xaa")
-    spare.guest.run(f"dd if=/tmp/mbr of={SPARE} conv=notrunc 2>/dev/null; blockdev --rereadpt {SPARE};"
-                   f"until [ -b {SPARE}1 ]; do usleep 20000; done", timeout=20)
-    make(spare, command, disk=f"{SPARE}1")
+    make(spare, command, disk=disk)
     offloads(spare)
-    spare.guest.run(f"umount /fs; dd if=/dev/zero of={SPARE} count=1 2>/dev/null;"
-                   f"blockdev --rereadpt {SPARE}")
+
+
+def whole(rig, offset, length):
+    """Bytes of the blocks that lie whole in that range of a file of /fs."""
+    block = int(rig.guest.run("stat -f -c %s /fs").out)
+    return (offset + length) // block * block - -(-offset // block) * block
+
+
+@disks
+@pytest.mark.parametrize("kind,command", [
+    ("ext4", "mkfs.ext4 -q -F"),
+    ("ext4", "mkfs.ext4 -q -F -b 1024"),
+    ("ext4", "mkfs.ext4 -q -F -O ^has_journal"),
+    ("xfs", "mkfs.xfs -q -f"),
+    ("xfs", "mkfs.xfs -q -f -b size=1024"),
+    ("xfs", "mkfs.xfs -q -f -m reflink=0")])
+def test_sink(spare, disk, kind, command):
+    """A new file and the middle of an old one, from a socket and from files, and back."""
+    make(spare, command, disk=disk)
+    size, at, length = 6 * MIB + 5, 3072, 5 * MIB + 3
+    there = spare.fill("there", size)
+    for old in "/fs/taken", "/fs/copied":
+        spare.fill(old, size)
+    for done, offset, count in (
+            (take(spare, "/fs/new", 0, size), 0, size),
+            (take(spare, "/fs/taken", at, length, at=at), at, length),
+            (copy(spare, there, "/fs/copied", length, at, at), at, length),
+            (copy(spare, "/fs/new", "/fs/within", size), 0, size)):
+        assert (done["moved"], done["errno"]) == (count, 0)
+        assert done["offloaded"] == whole(spare, offset, count)
+    spare.guest.run("rm -f /mnt/back")
+    assert copy(spare, "/fs/within", "/mnt/back", size)["offloaded"] == size // 4096 * 4096
+    assert check(spare, "/mnt/back", 0, size) == size
+    for again in f"umount /fs && mount {disk} /fs", "umount /fs":
+        for file in "new", "taken", "copied", "within":
+            assert check(spare, f"/fs/{file}", 0, size) == size
+        spare.guest.run(again, timeout=60)
+    spare.guest.run(CHECK[kind].replace(SPARE, disk), timeout=120)
+    spare.guest.run("rm /mnt/there /mnt/back")
 
 
 def declined(rig, file, reason):
