@@ -15,7 +15,7 @@ packages="
 	xen-system-amd64 libxen-dev
 	qemu-system-x86 busybox-static
 	iproute2 ethtool nftables tcpdump
-	e2fsprogs xfsprogs dmsetup strace
+	e2fsprogs xfsprogs btrfs-progs dmsetup strace
 	libssl-dev"
 
 # shellcheck disable=SC2086
