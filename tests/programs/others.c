@@ -8,13 +8,16 @@
  * vptest latency FILE COUNT          median and longest time, in microseconds, of COUNT times
  *     writing 4 KiB to a file, having it on the disk, and reading it from there;
  *     {"write":,"read":,"longest":}
+ * vptest verity FILE                 from here on the filesystem compares it with its hashes
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fsverity.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,4 +101,18 @@ int cmd_latency(int argc, char **argv)
 	printf("{\"write\":%.0f,\"read\":%.0f,\"longest\":%.0f}\n", write_us[count / 2],
 	       read_us[count / 2], longest);
 	return 0;
+}
+
+int cmd_verity(int argc, char **argv)
+{
+	struct fsverity_enable_arg arg = { .version = 1, .hash_algorithm = FS_VERITY_HASH_ALG_SHA256,
+					   .block_size = PAGE };
+	int fd;
+
+	if (argc != 2)
+		die("usage: verity FILE");
+	fd = open(argv[1], O_RDONLY);
+	if (fd < 0 || ioctl(fd, FS_IOC_ENABLE_VERITY, &arg))
+		die("%s: %s", argv[1], strerror(errno));
+	return close(fd);
 }

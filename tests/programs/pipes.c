@@ -9,8 +9,8 @@
  *     hold   wait for a line on standard input, then as fin
  *   With PAUSE, after that many bytes wait for a line first; {"at":bytes} says so.
  * vptest take HOST PORT FILE OFFSET LEN [HOW]...   socket to file; then read what is left of
- *   the stream.  HOW: "sync", "dsync", "trunc" as the file is opened; "unread:N" waits first
- *   until that many bytes can be read
+ *   the stream.  HOW: "sync", "dsync", "append", "trunc" as the file is opened; "unread:N"
+ *   waits first until that many bytes can be read; "then:COMMAND" is run when all is open
  * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET [HOW]...   file to file; HOW as above
  * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above
  *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
@@ -172,12 +172,23 @@ static int how(char **words, int *unread)
 			flags |= O_SYNC;
 		else if (!strcmp(*words, "dsync"))
 			flags |= O_DSYNC;
+		else if (!strcmp(*words, "append"))
+			flags |= O_APPEND;
 		else if (!strcmp(*words, "trunc"))
 			flags |= O_TRUNC;
-		else if (!unread || sscanf(*words, "unread:%d", unread) != 1)
+		else if (strncmp(*words, "then:", 5) &&
+			 (!unread || sscanf(*words, "unread:%d", unread) != 1))
 			die("unknown: %s", *words);
 	}
 	return flags;
+}
+
+/* ... and about what happens before the transfer. */
+static void then(char **words)
+{
+	for (; *words; words++)
+		if (!strncmp(*words, "then:", 5) && system(*words + 5))
+			die("failed: %s", *words);
 }
 
 int cmd_take(int argc, char **argv)
@@ -185,7 +196,7 @@ int cmd_take(int argc, char **argv)
 	int flags, fd, file, unread = 0;
 
 	if (argc < 6)
-		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|trunc|unread:N]...");
+		die("usage: take HOST PORT FILE OFFSET LEN [sync|dsync|append|trunc|unread:N|then:COMMAND]...");
 	flags = how(argv + 6, &unread);
 	fd = tcp_connect(argv[1], argv[2]);
 	if (unread)
@@ -193,6 +204,7 @@ int cmd_take(int argc, char **argv)
 	file = open(argv[3], flags, 0644);
 	if (file < 0)
 		die("%s: %s", argv[3], strerror(errno));
+	then(argv + 6);
 	return report(vpipe_socket_to_file_fd(fd, file, (int64_t)number(argv[4]),
 					      number(argv[5])), fd);
 }
@@ -202,11 +214,12 @@ int cmd_copy(int argc, char **argv)
 	int in, out;
 
 	if (argc < 6)
-		die("usage: copy IN OUT IN_OFFSET LEN OUT_OFFSET [sync|dsync|trunc]...");
+		die("usage: copy IN OUT IN_OFFSET LEN OUT_OFFSET [sync|dsync|append|trunc|then:COMMAND]...");
 	in = open(argv[1], O_RDONLY);
 	out = open(argv[2], how(argv + 6, NULL), 0644);
 	if (in < 0 || out < 0)
 		die("%s: %s", in < 0 ? argv[1] : argv[2], strerror(errno));
+	then(argv + 6);
 	return report(vpipe_file_to_file_fd(in, out, (int64_t)number(argv[3]), number(argv[4]),
 					    (int64_t)number(argv[5])), -1);
 }

@@ -44,5 +44,6 @@ int cmd_check(int argc, char **argv);
 int cmd_sift(int argc, char **argv);
 int cmd_scribble(int argc, char **argv);
 int cmd_latency(int argc, char **argv);
+int cmd_verity(int argc, char **argv);
 
 #endif /* VPTEST_H */

@@ -118,30 +118,73 @@ def declined(rig, file, reason):
     assert reason in sent["reason"], sent
 
 
+def declined_everywhere(rig, reason):
+    """Each way out of a filesystem, and into it."""
+    size = 3 * MIB + 5
+    declined(rig, rig.fill("/fs/file", size), reason)
+    rig.guest.run("rm -f /mnt/out")
+    for done, file in (
+            (take(rig, "/fs/taken", 4096, size), "/fs/taken"),
+            (copy(rig, rig.fill("in", size), "/fs/copied", size, to=4096), "/fs/copied"),
+            (copy(rig, "/fs/file", "/mnt/out", size, to=4096), "/mnt/out")):
+        assert done["moved"] == done["copied"] == size and done["offloaded"] == 0
+        assert reason in done["reason"], done
+        check(rig, file, 0, 4096, at=None)
+        assert check(rig, file, 4096, size, at=0) == 4096 + size
+    rig.guest.run("rm /mnt/in /mnt/out")
+
+
 NOT_THE_DISK = "not on a Xen virtual disk"
 NOT_MAPPED = "cannot be mapped"
 FILE_TYPE = "type of file"
+EXT4 = f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs"
 
 
 @pytest.mark.parametrize("setup,reason", [
     (f"mkfs.ext4 -q -F {SPARE} && mount -o data=journal {SPARE} /fs", NOT_MAPPED),
     ("mount -t tmpfs none /fs", NOT_THE_DISK),
-    (f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs && truncate -s 400M /fs/image &&"
+    (f"{EXT4} && truncate -s 400M /fs/image &&"
      "mkfs.ext4 -q -F /fs/image && mount -o loop /fs/image /fs", NOT_THE_DISK),
-    (f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs && cd /fs && mkdir low up work &&"
-     "mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none /fs", NOT_THE_DISK)],
-    ids=["data=journal", "tmpfs", "loop", "overlay"])
+    (f"{EXT4} && cd /fs && mkdir low up work &&"
+     "mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none /fs", NOT_THE_DISK),
+    (f"mkfs.ext4 -q -F -O encrypt {SPARE} && mount {SPARE} /fs && mkdir /fs/secret && "
+     "key=$(head -c 64 /dev/urandom | xfs_io -c add_enckey /fs | sed 's/.* //') &&"
+     "xfs_io -c \"set_encpolicy $key\" /fs/secret && mount --bind /fs/secret /fs", FILE_TYPE),
+    (f"modprobe btrfs && mkfs.btrfs -q -f {SPARE} && mount {SPARE} /fs", NOT_THE_DISK),
+    (f"modprobe btrfs && mkfs.btrfs -q -f {SPARE} && mount -o compress=zstd {SPARE} /fs",
+     NOT_THE_DISK)],
+    ids=["data=journal", "tmpfs", "loop", "overlay", "encrypted", "btrfs", "btrfs compressed"])
 def test_declined(spare, setup, reason):
     spare.guest.run(setup, timeout=60)
-    declined(spare, spare.fill("/fs/file", 3 * MIB + 5), reason)
+    declined_everywhere(spare, reason)
 
 
 def test_device_mapper(spare):
     spare.guest.run(f"echo 0 $(cat /sys/block/xvdd/size) linear {SPARE} 0 | dmsetup create --noudevsync"
                    " vpipe; dmsetup mknodes")
     make(spare, "mkfs.ext4 -q -F", disk="/dev/mapper/vpipe")
-    declined(spare, spare.fill("/fs/file", 3 * MIB + 5), NOT_THE_DISK)
+    declined_everywhere(spare, NOT_THE_DISK)
     spare.guest.run("umount /fs; dmsetup remove --noudevsync vpipe")
+
+
+def test_verity(spare):
+    make(spare, "mkfs.ext4 -q -F -O verity")
+    file = spare.fill("/fs/file", 3 * MIB + 5)
+    spare.guest.run(f"/payload/vptest verity {file}")
+    declined(spare, file, FILE_TYPE)
+    copied = copy(spare, file, "/fs/copied", 3 * MIB + 5)
+    assert copied["copied"] == 3 * MIB + 5 and FILE_TYPE in copied["reason"]
+    assert check(spare, "/fs/copied", 0, 3 * MIB + 5) == 3 * MIB + 5
+
+
+def refused(rig, file, errno, how=""):
+    """Nothing is written to that file, as write(2) would not; the stream is still there."""
+    before = rig.guest.run(f"sha256sum {file}").out
+    took, copied = take(rig, file, 0, MIB, how=how), copy(rig, rig.fill("in", MIB), file, MIB, how=how)
+    assert took["rest"] == MIB
+    for done in took, copied:
+        assert (done["moved"], done["errno"], done["offloaded"]) == (-1, errno, 0), done
+    assert rig.guest.run(f"sha256sum {file}").out == before
 
 
 def test_swap_file(spare):
@@ -149,7 +192,36 @@ def test_swap_file(spare):
     file = spare.fill("/fs/file", 4 * MIB)
     spare.guest.run(f"chmod 600 {file}; mkswap {file} >/dev/null && swapon {file}")
     declined(spare, file, FILE_TYPE)
+    refused(spare, file, 26)    # ETXTBSY
     spare.guest.run(f"swapoff {file}")
+
+
+def test_immutable(spare):
+    """What was opened before: ext4 refuses to write there, XFS does not."""
+    make(spare, "mkfs.ext4 -q -F")
+    file = spare.fill("/fs/file", 4 * MIB)
+    refused(spare, file, 1, how=f"'then:chattr +i {file}'; chattr -i {file}")
+    spare.guest.run("umount /fs")
+    make(spare, "mkfs.xfs -q -f")
+    spare.fill("/fs/file", 4 * MIB)
+    took = take(spare, file, MIB, MIB, how=f"'then:chattr +i {file}'")
+    assert took["moved"] == took["copied"] == MIB and NOT_MAPPED in took["reason"]
+    check(spare, file, MIB, MIB, at=0)
+    spare.guest.run(f"chattr -i {file}")
+
+
+@pytest.mark.parametrize("command", ["mkfs.ext4 -q -F", "mkfs.xfs -q -f"])
+def test_append_only(spare, command):
+    """Open for appending it is no sink; opened before, it is written as others are."""
+    make(spare, command)
+    file = spare.fill("/fs/file", 4 * MIB)
+    refused(spare, file, 22, how="append")
+    took = take(spare, file, 4 * MIB, 2 * MIB, how=f"'then:chattr +a {file}'")
+    assert took["moved"] == took["offloaded"] == 2 * MIB
+    check(spare, file, 0, 4 * MIB)
+    assert check(spare, file, 4 * MIB, 2 * MIB, at=0) == 6 * MIB
+    refused(spare, file, 22, how="append")
+    spare.guest.run(f"chattr -a {file}")
 
 
 def test_xfs_shared_blocks(spare):
