@@ -37,7 +37,7 @@ boot_guest="xen-blkfront xen-netfront ext4"
 boot_peer="virtio_blk e1000e"
 more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred ifb tcp_bbr
 	tcp_dctcp tls tcp_diag inet_diag dummy veth nf_tables nft_ct nft_chain_nat nft_reject_inet"
-more_fs="xfs btrfs overlay loop brd xts cts dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
+more_fs="xfs btrfs overlay loop brd xts cts quota_v2 dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
 more_dom0="$more_net $more_fs br_netfilter macvlan nft_fwd_netdev nft_dup_netdev nft_log
 	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge"
 more_guest="$more_net $more_fs"
