@@ -6,7 +6,7 @@
  *   talk      send TALK bytes of the pattern, then read on
  *   halfclose the same, close for writing, then read on
  *   reset     close with a RST
- *   stall     read nothing more until a line comes on standard input, then on
+ *   stall     read nothing more until a line comes on standard input, then as talk
  * Prints {"at":bytes} when it does so and at the end {"bytes":,"sha256":,"errno":}.
  */
 #include <errno.h>
@@ -24,26 +24,24 @@ static void act(int fd, const char *what, uint64_t talk)
 	struct linger now = { .l_onoff = 1 };
 	char line[16];
 
-	if (!strcmp(what, "talk") || !strcmp(what, "halfclose")) {
-		for (uint64_t at = 0; at < talk; ) {
-			size_t n = talk - at < sizeof(data) ? (size_t)(talk - at) : sizeof(data);
-
-			pattern(at, data, n);
-			send_all(fd, data, n);
-			at += n;
-		}
-		if (!strcmp(what, "halfclose"))
-			shutdown(fd, SHUT_WR);
-	} else if (!strcmp(what, "reset")) {
+	if (!strcmp(what, "reset")) {
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		close(fd);
 		exit(0);
-	} else if (!strcmp(what, "stall")) {
-		if (!fgets(line, sizeof(line), stdin))
-			exit(0);
-	} else if (strcmp(what, "read")) {
-		die("unknown client %s", what);
 	}
+	if (!strcmp(what, "stall") && !fgets(line, sizeof(line), stdin))
+		exit(0);
+	for (uint64_t at = 0; at < talk; ) {
+		size_t n = talk - at < sizeof(data) ? (size_t)(talk - at) : sizeof(data);
+
+		pattern(at, data, n);
+		send_all(fd, data, n);
+		at += n;
+	}
+	if (!strcmp(what, "halfclose"))
+		shutdown(fd, SHUT_WR);
+	else if (strcmp(what, "stall") && strcmp(what, "talk") && strcmp(what, "read"))
+		die("unknown client %s", what);
 }
 
 int cmd_client(int argc, char **argv)

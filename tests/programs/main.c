@@ -10,6 +10,7 @@
  *   interleave  make a file of many extents
  *   hash     the hash of such content
  *   source, take, copy, relay, check, sift   the other pipes (pipes.c)
+ *   twice, echo   one connection as source and as sink (shared.c)
  *   scribble, latency, verity   others, meanwhile or before (others.c)
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
@@ -111,7 +112,7 @@ int main(int argc, char **argv)
 		{ "source", cmd_source }, { "take", cmd_take }, { "copy", cmd_copy },
 		{ "relay", cmd_relay }, { "check", cmd_check }, { "sift", cmd_sift },
 		{ "scribble", cmd_scribble }, { "latency", cmd_latency },
-		{ "verity", cmd_verity },
+		{ "verity", cmd_verity }, { "twice", cmd_twice }, { "echo", cmd_echo },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -119,6 +120,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
 	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants|"
-		"source|take|copy|relay|check|sift|scribble|latency|verity ...\n");
+		"source|take|copy|relay|check|sift|scribble|latency|verity|twice|echo ...\n");
 	return 2;
 }

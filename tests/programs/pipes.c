@@ -7,15 +7,17 @@
  *     fin    close for writing and read to the end
  *     reset  close with a RST
  *     hold   wait for a line on standard input, then as fin
- *   With PAUSE, after that many bytes wait for a line first; {"at":bytes} says so.
+ *   With PAUSE, after that many bytes wait for a line first; {"at":bytes} says so.  At the
+ *   end {"sent":,"errno":,"answered":}: so many bytes came back
  * vptest take HOST PORT FILE OFFSET LEN [HOW]...   socket to file; then read what is left of
  *   the stream.  HOW: "sync", "dsync", "append", "trunc" as the file is opened; "unread:N"
  *   waits first until that many bytes can be read; "then:COMMAND" is run when all is open
  * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET [HOW]...   file to file; HOW as above
- * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above
+ * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above, and
+ *   {"back":,"end":}: the pattern's bytes that came from the sink, and the errno after them
  *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
  *   is how much of the stream came after it, of which each byte was right, and `end` the
- *   errno by which it ended.
+ *   errno by which it ended.  A stream that ended well is answered by 100 bytes.
  * vptest check FILE OFFSET LEN [AT]   is that range of the file the pattern from AT on?
  *   Without AT: is it zeros?  {"right":bytes} up to the first that is not, {"size":}
  * vptest sift FILE LEN   of the first LEN bytes, how many are neither the pattern's nor zero:
@@ -49,13 +51,30 @@ static void wait_for_line(void)
 		exit(0);
 }
 
+/* What is left of a stream whose first bytes have been moved. */
+static uint64_t read_rest(int fd, uint64_t at, int *end)
+{
+	static unsigned char got[1 << 16], want[1 << 16];
+	uint64_t rest = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, got, sizeof(got), 0)) > 0) {
+		pattern(at + rest, want, (size_t)n);
+		if (memcmp(got, want, (size_t)n))
+			die("wrong byte within %zd after %" PRIu64, n, at + rest);
+		rest += (uint64_t)n;
+	}
+	*end = n < 0 ? errno : 0;
+	return rest;
+}
+
 /* One connection of a source. */
 static void serve(int fd, uint64_t len, uint64_t from, const char *end, uint64_t pause)
 {
 	static unsigned char data[1 << 16];
 	struct linger now = { .l_onoff = 1 };
-	uint64_t sent = 0;
-	int error = 0;
+	uint64_t sent = 0, answered = 0;
+	int error = 0, at_end;
 
 	while (sent < len && !error) {
 		uint64_t left = (sent < pause && pause < len ? pause : len) - sent;
@@ -81,11 +100,11 @@ static void serve(int fd, uint64_t len, uint64_t from, const char *end, uint64_t
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	} else if (!error) {
 		shutdown(fd, SHUT_WR);
-		while (recv(fd, data, sizeof(data), 0) > 0)
-			;
+		answered = read_rest(fd, 0, &at_end);
 	}
 	close(fd);
-	printf("{\"sent\":%" PRIu64 ",\"errno\":%d}\n", sent, error);
+	printf("{\"sent\":%" PRIu64 ",\"errno\":%d,\"answered\":%" PRIu64 "}\n", sent, error,
+	       answered);
 }
 
 int cmd_source(int argc, char **argv)
@@ -117,26 +136,10 @@ int cmd_source(int argc, char **argv)
 	return 0;
 }
 
-/* What is left of a stream whose first bytes have been moved. */
-static uint64_t read_rest(int fd, uint64_t at, int *end)
-{
-	static unsigned char got[1 << 16], want[1 << 16];
-	uint64_t rest = 0;
-	ssize_t n;
-
-	while ((n = recv(fd, got, sizeof(got), 0)) > 0) {
-		pattern(at + rest, want, (size_t)n);
-		if (memcmp(got, want, (size_t)n))
-			die("wrong byte within %zd after %" PRIu64, n, at + rest);
-		rest += (uint64_t)n;
-	}
-	*end = n < 0 ? errno : 0;
-	return rest;
-}
-
 static int report(int64_t moved, int stream)
 {
 	struct vpipe_transfer_info info;
+	unsigned char answer[100];
 	uint64_t rest = 0;
 	int end = 0;
 
@@ -146,6 +149,10 @@ static int report(int64_t moved, int stream)
 	       vpipe_reason_string(info.reason));
 	if (stream >= 0)
 		rest = read_rest(stream, moved > 0 ? (uint64_t)moved : 0, &end);
+	if (stream >= 0 && !end) {
+		pattern(0, answer, sizeof(answer));
+		send(stream, answer, sizeof(answer), MSG_NOSIGNAL);
+	}
 	printf(",\"rest\":%" PRIu64 ",\"end\":%d}\n", rest, end);
 	return 0;
 }
@@ -226,15 +233,18 @@ int cmd_copy(int argc, char **argv)
 
 int cmd_relay(int argc, char **argv)
 {
-	int in, out, ret;
+	int in, out, end;
+	uint64_t back;
 
 	if (argc != 6)
 		die("usage: relay HOST PORT HOST PORT LEN");
 	out = tcp_connect(argv[3], argv[4]);
 	in = tcp_connect(argv[1], argv[2]);
-	ret = report(vpipe_socket_to_socket_fd(in, out, number(argv[5])), in);
+	report(vpipe_socket_to_socket_fd(in, out, number(argv[5])), in);
 	shutdown(out, SHUT_WR);
-	return ret;
+	back = read_rest(out, 0, &end);
+	printf("{\"back\":%" PRIu64 ",\"end\":%d}\n", back, end);
+	return 0;
 }
 
 int cmd_check(int argc, char **argv)

@@ -45,5 +45,7 @@ int cmd_sift(int argc, char **argv);
 int cmd_scribble(int argc, char **argv);
 int cmd_latency(int argc, char **argv);
 int cmd_verity(int argc, char **argv);
+int cmd_twice(int argc, char **argv);
+int cmd_echo(int argc, char **argv);
 
 #endif /* VPTEST_H */

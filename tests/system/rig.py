@@ -63,6 +63,25 @@ class Rig:
         self.dom0.run(f"node=/local/domain/0/backend/vpipe/$(xl domid {name})/0/state;"
                       "until [ $(xenstore-read $node) = 4 ]; do usleep 50000; done", timeout=20)
 
+    # Guests
+
+    def bury(self):
+        """After the guest was destroyed: nothing of it is left in dom0."""
+        self.dom0.run("until ! ls /sys/bus/xen-backend/devices | grep -q vpipe-;"
+                      " do usleep 50000; done", timeout=20)
+        self.dom0.run("until [ $(xl list | wc -l) = 2 ]; do usleep 50000; done", timeout=20)
+        self.dom0.run("! grep -l ^vpback/ /proc/*/comm")
+        self.dom0.run("for domid in $(xenstore-list /local/domain/0/backend/vpipe);"
+                      " do /payload/vpipectl detach $domid; done", check=False)
+        assert self.dom0.run("xenstore-ls /local/domain/0/backend/vpipe", check=False).out == ""
+        self.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
+
+    def replace_guest(self):
+        """A new one, after that."""
+        self.lab.guest = self.guest = self.lab.create_guest()
+        self.prepare_guest()
+        self.attach()
+
     # Files
 
     def fill(self, name, length, offset=0, pieces="", sync=True):

@@ -200,19 +200,10 @@ def test_guest_destroyed(rig):
     client, _ = start(rig, file, "stall", after=3 * MIB)
     client2, _ = start(rig, file, "read", after=3 * MIB)
     rig.lab.destroy_guest()
-    rig.dom0.run("until ! ls /sys/bus/xen-backend/devices | grep -q vpipe-; do usleep 50000; done",
-                 timeout=20)
-    rig.dom0.run("until [ $(xl list | wc -l) = 2 ]; do usleep 50000; done", timeout=20)
-    rig.dom0.run("! grep -l ^vpback/ /proc/*/comm")
+    rig.bury()
     client.kill()
     client2.kill()
-    rig.dom0.run("/payload/vpipectl detach 1", check=False)
-    assert rig.dom0.run("xenstore-ls /local/domain/0/backend/vpipe", check=False).out == ""
-    rig.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
-
-    rig.lab.guest = rig.guest = rig.lab.create_guest()
-    rig.prepare_guest()
-    rig.attach()
+    rig.replace_guest()
     works(rig, rig.fill("fault", 4 * MIB))
 
 
