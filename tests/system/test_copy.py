@@ -143,3 +143,19 @@ def test_many(fs):
         assert lines(job.wait(timeout=120, check=True).out)[0]["moved"] == 4 * MIB
     for i in range(16):
         assert check(fs, f"/fs/o{i}", 0, 4 * MIB) == 4 * MIB
+
+
+@both
+def test_two_into_one(fs):
+    """Into ranges that overlap."""
+    size, part = 24 * MIB, 8 * MIB
+    there = fs.fill("in", size)
+    fs.fill("/fs/out", 2 * size)
+    jobs = [fs.guest.spawn(f"/payload/vptest copy {file} /fs/out {at} {length} {to}")
+            for file, at, length, to in ((there, 0, 2 * part, 0), (there, part, 2 * part, part),
+                                         (there, 0, 3 * part, 0), (there, part, part, part))]
+    for job, length in zip(jobs, (2 * part, 2 * part, 3 * part, part)):
+        copied = lines(job.wait(timeout=120, check=True).out)[0]
+        assert copied["moved"] == length and copied["errno"] == 0 and copied["offloaded"] > 0
+    assert check(fs, "/fs/out", 0, 2 * size) == 2 * size
+    fs.guest.run(f"rm {there}")

@@ -2,29 +2,10 @@
 
 import pytest
 
-from pipes import MIB, source
+from pipes import MIB, check, relay, source, start_relay
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
-
-
-def relay(rig, length, sent=None):
-    """From a source to a sink, both on the peer: what the guest and the sink say."""
-    job, port = source(rig, length if sent is None else sent)
-    sink, to = rig.sink()
-    said = lines(rig.guest.run(f"/payload/vptest relay {PEER} {port} {PEER} {to} {length}",
-                               timeout=300).out)[0]
-    assert lines(job.wait(timeout=30, check=True).out)[-1]["errno"] == 0
-    return said, lines(sink.wait(timeout=30, check=True).out)[-1]
-
-
-def start(rig, what, after=0, length=64 * MIB, end="fin", pause=""):
-    """A relay to an unusual client that is under way when this returns."""
-    job, port = source(rig, length, end, pause)
-    client, to = rig.client(what, after)
-    relaying = rig.guest.spawn(f"/payload/vptest relay {PEER} {port} {PEER} {to} {1 << 40}")
-    client.wait_output('"at"', timeout=60)
-    return job, client, relaying
 
 
 @pytest.mark.parametrize("length", [0, 1, 4097, MIB + 3, 40 * MIB])
@@ -49,7 +30,7 @@ def test_rest_stays(rig):
 
 def test_slow_sink(rig):
     """Its window closes: the source has to wait too, and memory stays bounded."""
-    job, client, relaying = start(rig, "stall", after=MIB, length=48 * MIB)
+    job, client, relaying = start_relay(rig, "stall", after=MIB, length=48 * MIB)
     rig.dom0.run("last=-1; while now=$(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/chunks);"
                  " [ $now != $last ]; do last=$now; usleep 300000; done; [ $now -le 160 ]",
                  timeout=30)
@@ -63,7 +44,7 @@ def test_slow_sink(rig):
 
 def test_slow_source(rig):
     """What has come is passed on at once."""
-    job, client, relaying = start(rig, "read", after=100000, length=MIB, pause=100000)
+    job, client, relaying = start_relay(rig, "read", after=100000, length=MIB, pause=100000)
     job.write(b"on\n")
     assert lines(relaying.wait(timeout=60, check=True).out)[0]["moved"] == MIB
     assert lines(client.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(MIB)
@@ -71,15 +52,25 @@ def test_slow_source(rig):
 
 def test_sink_resets(rig):
     """What the sink did not take is still in the source."""
-    job, client, relaying = start(rig, "reset", after=2 * MIB, length=16 * MIB)
+    job, client, relaying = start_relay(rig, "reset", after=2 * MIB, length=16 * MIB)
     said = lines(relaying.wait(timeout=60, check=True).out)[0]
     assert 2 * MIB <= said["moved"] and said["errno"] in (0, 32, 104)
     assert said["moved"] + said["rest"] == 16 * MIB
     client.wait(timeout=30)
 
 
+def test_sink_half_closes(rig):
+    """Its FIN comes while offloaded: the stream goes on, and what it had said is there."""
+    job, client, relaying = start_relay(rig, "halfclose", after=MIB, talk=100000, length=16 * MIB)
+    said, back = lines(relaying.wait(timeout=60, check=True).out)
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert said["moved"] == said["offloaded"] == got["bytes"] == 16 * MIB
+    assert got["sha256"] == rig.pattern_hash(16 * MIB) and (back["back"], back["end"]) == (100000, 0)
+    assert lines(job.wait(timeout=30, check=True).out)[-1]["answered"] == 100
+
+
 def test_source_resets(rig):
-    job, client, relaying = start(rig, "read", after=MIB, length=8 * MIB, end="reset",
+    job, client, relaying = start_relay(rig, "read", after=MIB, length=8 * MIB, end="reset",
                                   pause=2 * MIB)
     job.write(b"on\n")
     said = lines(relaying.wait(timeout=60, check=True).out)[0]
@@ -91,7 +82,7 @@ def test_source_resets(rig):
 def test_killed(rig):
     """With the sink stalled, and reading."""
     for what in "stall", "read":
-        job, client, relaying = start(rig, what, after=3 * MIB, length=256 * MIB)
+        job, client, relaying = start_relay(rig, what, after=3 * MIB, length=256 * MIB)
         rig.guest.run("killall -9 vptest")
         relaying.wait(timeout=20)
         rig.settle()
@@ -103,7 +94,7 @@ def test_killed(rig):
 
 
 def test_detach_in_the_middle(rig):
-    job, client, relaying = start(rig, "stall", after=3 * MIB, length=32 * MIB)
+    job, client, relaying = start_relay(rig, "stall", after=3 * MIB, length=32 * MIB)
     detaching = rig.dom0.spawn("/payload/vpipectl detach guest")
     client.write(b"on\n")
     detaching.wait(timeout=60, check=True)
@@ -124,3 +115,30 @@ def test_many(rig):
         assert said["moved"] == said["offloaded"] == 2 * MIB + i
     for i, (sink, _) in enumerate(sinks):
         assert lines(sink.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(2 * MIB + i)
+
+
+def test_to_itself(rig):
+    """The connection is taken once: the ordinary way, and it is free again."""
+    client, port = rig.client("talk", talk=500000)
+    said = lines(rig.guest.run(f"/payload/vptest echo {PEER} {port} 500000").out)[0]
+    assert (said["moved"], said["errno"], said["offloaded"]) == (500000, 0, 0)
+    assert "already" in said["reason"]
+    assert lines(client.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(500000)
+
+
+def test_both_ways(rig):
+    """Of one connection, by two handles: the second waits for the first, and is not offloaded."""
+    file = rig.fill("both", 64 * MIB)
+    client, port = rig.client("stall", after=3 * MIB, talk=100000)
+    job = rig.guest.spawn(f"/payload/vptest twice {PEER} {port} {file} /mnt/came 100000", stdin=None)
+    client.wait_output('"at"', timeout=60)
+    job.write(b"now\n")
+    job.wait_output('"second"', timeout=20)
+    client.write(b"on\n")
+    said = lines(job.wait(timeout=60, check=True).out)[-1]
+    assert said["to"] == said["offloaded"] == 64 * MIB
+    assert said["from"] == said["copied"] == 100000 and "already" in said["reason"]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert got["sha256"] == rig.pattern_hash(64 * MIB)
+    assert check(rig, "/mnt/came", 0, 100000) == 100000
+    rig.guest.run("rm /mnt/both /mnt/came")
