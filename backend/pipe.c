@@ -198,7 +198,7 @@ static void pipe_detach_now(struct vpback_flow *flow, int status)
 /* Move what can be moved into something.  True: there is more to do now. */
 static bool pipe_move(struct vpback_flow *flow)
 {
-	int got, given, again;
+	int got, given, again = 0;
 	bool ended;
 
 	got = vpback_source_read(flow);
@@ -214,7 +214,7 @@ static bool pipe_move(struct vpback_flow *flow)
 		ended |= pipe_gathered(flow);
 	if (given > 0)
 		flow->retry_ms = VPBACK_RETRY_MS;
-	return ended || got == VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
+	return ended || again > 0 || got == VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
 }
 
 /* A run of the flow's task; true: once more. */
@@ -232,6 +232,8 @@ bool vpback_pipe_step(struct vpback_task *task)
 		flow->failed = -ECANCELED;
 
 	flow->starved = false;
+	if (READ_ONCE(flow->charged))
+		vpback_frags_charge(flow);
 	vpback_sink_reclaim(flow, false);
 	vpback_sink_write(flow, cancelled);
 	if (!flow->failed)
@@ -243,7 +245,8 @@ bool vpback_pipe_step(struct vpback_task *task)
 	detach = flow->detach && list_empty(&flow->transfers) && list_empty(&flow->writes) &&
 		 list_empty(&flow->chunks);
 	spin_unlock(&flow->lock);
-	if (!more && (flow->starved || flow->nr_chunks || flow->nr_sent))
+	if (!more && (flow->starved || flow->nr_chunks || flow->nr_sent ||
+		      READ_ONCE(flow->charged)))
 		pipe_retry_later(flow);
 	if (!detach || READ_ONCE(flow->feeder))
 		return more;

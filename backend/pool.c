@@ -109,6 +109,18 @@ struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpba
 	return pool_take(pool, flow, pool->max / 2, false);
 }
 
+/* Under the lock: _forget is what keeps a dying flow out of here. */
+static void pool_kick_waiter(struct vpback_pool *pool)
+{
+	struct vpback_flow *waiter;
+
+	waiter = list_first_entry_or_null(&pool->waiters, struct vpback_flow, pool_node);
+	if (waiter) {
+		list_del_init(&waiter->pool_node);
+		vpback_pipe_kick(waiter);
+	}
+}
+
 /*
  * The bytes of a chunk from `at` on as a chunk of their own, in the same page: it
  * takes no page from the pool, and so cannot wait for one.  NULL: no memory.
@@ -132,6 +144,23 @@ struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_c
 	return rest;
 }
 
+/* As much is on its way as may be. */
+bool vpback_pool_full(struct vpback_pool *pool)
+{
+	return READ_ONCE(pool->nr_used) >= pool->max;
+}
+
+/* What the flow's socket keeps in pages that are not the pool's counts as so many chunks. */
+void vpback_pool_charge(struct vpback_pool *pool, struct vpback_flow *flow, unsigned int chunks)
+{
+	spin_lock_irq(&pool->lock);
+	pool->nr_used += chunks - flow->charged;
+	if (chunks < flow->charged)
+		pool_kick_waiter(pool);
+	WRITE_ONCE(flow->charged, chunks);
+	spin_unlock_irq(&pool->lock);
+}
+
 /* Nobody but us refers to its page. */
 bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk)
 {
@@ -141,7 +170,6 @@ bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk)
 /* Back from a flow; a page that the network still sends is left to it. */
 void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk)
 {
-	struct vpback_flow *waiter;
 	bool keep;
 
 	spin_lock_irq(&pool->lock);
@@ -151,20 +179,16 @@ void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk)
 		list_add(&chunk->node, &pool->free);
 		pool->nr_free++;
 	}
-	waiter = list_first_entry_or_null(&pool->waiters, struct vpback_flow, pool_node);
-	if (waiter) {
-		list_del_init(&waiter->pool_node);
-		/* Under the lock: _forget is what keeps a dying flow out of here. */
-		vpback_pipe_kick(waiter);
-	}
+	pool_kick_waiter(pool);
 	spin_unlock_irq(&pool->lock);
 	if (!keep)
 		pool_chunk_free(chunk);
 }
 
-/* The flow goes: it waits for nothing. */
+/* The flow goes: it waits for nothing, and its socket keeps nothing. */
 void vpback_pool_forget(struct vpback_pool *pool, struct vpback_flow *flow)
 {
+	vpback_pool_charge(pool, flow, 0);
 	spin_lock_irq(&pool->lock);
 	list_del_init(&flow->pool_node);
 	spin_unlock_irq(&pool->lock);

@@ -17,7 +17,7 @@
  * The flow whose socket takes a TRANSFER's bytes; it cannot go while this step runs
  * (vpback_sched_flush).
  */
-static struct vpback_flow *sink_of(struct vpback_flow *flow, struct vpback_transfer *transfer)
+struct vpback_flow *vpback_sink_of(struct vpback_flow *flow, struct vpback_transfer *transfer)
 {
 	struct vpback_flow *sink;
 
@@ -44,7 +44,7 @@ static int sink_other(struct vpback_flow *flow, struct vpback_flow **other)
 	if (!transfer || transfer->from != XEN_VPIPE_END_SOCKET ||
 	    transfer->to != XEN_VPIPE_END_SOCKET || transfer->moved == transfer->length)
 		return 0;
-	sink = sink_of(flow, transfer);
+	sink = vpback_sink_of(flow, transfer);
 	if (!sink)
 		return -EPIPE;		/* released */
 	*other = sink;
@@ -64,6 +64,21 @@ static bool sink_more(struct vpback_flow *flow, struct vpback_chunk *chunk)
 	if (!list_is_last(&chunk->node, &flow->chunks))
 		return list_next_entry(chunk, node)->transfer->to == XEN_VPIPE_END_SOCKET;
 	return chunk->transfer->from == XEN_VPIPE_END_EXTENTS && vpback_source_more(flow);
+}
+
+/* The rest of a chunk to the flow's socket.  As vpback_sock_send. */
+static int sink_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more)
+{
+	struct bio_vec vec;
+	int ret;
+
+	bvec_set_page(&vec, chunk->page, chunk->length, chunk->offset);
+	ret = vpback_sock_send(flow, &vec, 1, chunk->length, more);
+	if (ret > 0) {
+		chunk->offset += ret;
+		chunk->length -= ret;
+	}
+	return ret;
 }
 
 /* Chunks that were given, or an error that ends all TRANSFERs into something. */
@@ -92,10 +107,10 @@ int vpback_sink_give(struct vpback_flow *flow)
 			continue;
 		}
 		if (chunk->length) {
-			sink = sink_of(flow, transfer);
+			sink = vpback_sink_of(flow, transfer);
 			if (!sink)
 				return -EPIPE;
-			ret = vpback_sock_send(sink, chunk, sink_more(flow, chunk));
+			ret = sink_send(sink, chunk, sink_more(flow, chunk));
 			if (ret == -EAGAIN)
 				break;
 			if (ret <= 0)

@@ -270,39 +270,47 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 
 /* --- using one ---------------------------------------------------------------------- */
 
+/* How many bytes the socket takes now; while it is busy with many: 0, and it tells. */
+u32 vpback_sock_room(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+
+	WRITE_ONCE(flow->want_space, true);
+	smp_mb();	/* ask to be told before looking */
+	if (!sk_stream_is_writeable(sk))
+		return 0;
+	WRITE_ONCE(flow->want_space, false);
+	return max(sk_stream_wspace(sk), 1);
+}
+
 /*
- * Give the rest of a chunk to the socket, by reference; `more` when more follows
- * soon.  Bytes taken, -EAGAIN, or why the connection has ended.  Does not block.
+ * Give `len` bytes to the socket, by reference; `more` when more follows soon.  Bytes
+ * taken, -EAGAIN, or why the connection has ended.  Does not block.
  */
-int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more)
+int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsigned int nr,
+		     u32 len, bool more)
 {
 	int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
 	int ret;
 #ifndef VPIPE_COMPAT_SENDPAGE
 	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };
-	struct bio_vec vec;
 
 	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
-	bvec_set_page(&vec, chunk->page, chunk->length, chunk->offset);
-	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, chunk->length);
+	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, vec, nr, len);
 	ret = sock_sendmsg(flow->socket, &msg);
 #else
-	u32 n = min_t(u32, chunk->length, PAGE_SIZE - offset_in_page(chunk->offset));
+	u32 n = min_t(u32, vec->bv_len, PAGE_SIZE - offset_in_page(vec->bv_offset));
 
 	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
-	if (n < chunk->length)
+	if (n < len)
 		flags |= MSG_MORE;
-	ret = kernel_sendpage(flow->socket, nth_page(chunk->page, chunk->offset >> PAGE_SHIFT),
-			      offset_in_page(chunk->offset), n, flags);
+	ret = kernel_sendpage(flow->socket, nth_page(vec->bv_page, vec->bv_offset >> PAGE_SHIFT),
+			      offset_in_page(vec->bv_offset), n, flags);
 #endif
-	if (ret != -EAGAIN)
+	if (ret == len)
 		WRITE_ONCE(flow->want_space, false);
-	if (ret > 0) {
-		chunk->offset += ret;
-		chunk->length -= ret;
-	} else if (ret < 0 && ret != -EAGAIN) {
+	if (ret < 0 && ret != -EAGAIN)
 		flow->sock_error = ret;
-	}
 	set_bit(SOCK_NOSPACE, &flow->socket->flags);
 	return ret;
 }

@@ -176,14 +176,23 @@ static u32 source_take_unread(struct vpback_flow *flow, struct vpback_transfer *
 	return n;
 }
 
+/* May what the socket has next go by the chunks?  All before it has been given. */
+static bool source_may_pass(const struct vpback_flow *flow, const struct vpback_flow *sink,
+			    const struct vpback_chunk *rest)
+{
+	return sink && !rest->length && list_is_first(&rest->node, &flow->chunks) &&
+	       source_room(rest) >= VPBACK_CHUNK_BYTES / 2;
+}
+
 /* What is there for a TRANSFER from the flow's socket.  As vpback_source_read. */
 static int source_receive(struct vpback_flow *flow, struct vpback_transfer *transfer)
 {
 	bool buffer = transfer->to == XEN_VPIPE_END_BUFFER;
+	struct vpback_flow *sink = buffer ? NULL : vpback_sink_of(flow, transfer);
 	struct list_head *list = buffer ? &flow->buffer : &flow->chunks;
-	struct vpback_chunk *chunk, *from;
-	unsigned int looked = 0;
-	int ret;
+	struct vpback_chunk *chunk = NULL, *from;
+	int ret, looked = 0;
+	u32 room;
 
 	while (transfer->unread && looked < VPBACK_STEP_CHUNKS) {
 		from = list_first_entry_or_null(&flow->unread, struct vpback_chunk, node);
@@ -192,30 +201,42 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 			if (!ret)
 				break;
 		} else {
+			/* Until the sink takes more, the source keeps it. */
+			room = sink ? vpback_sock_room(sink) : U32_MAX;
+			if (!room) {
+				WRITE_ONCE(flow->want_data, false);
+				break;
+			}
 			chunk = source_open_chunk(flow, transfer, list);
 			if (!chunk)
 				break;
 			cond_resched();
-			ret = vpback_sock_receive(flow, chunk, min_t(u64, source_room(chunk),
-								     transfer->unread));
-			if (ret <= 0)
-				source_drop_empty(flow, chunk, list);
+			room = min3((u64)room, (u64)source_room(chunk), transfer->unread);
+			ret = source_may_pass(flow, sink, chunk) ?
+			      vpback_frags_pass(flow, sink, transfer, chunk, room) : 0;
+			if (!ret) {
+				ret = vpback_sock_receive(flow, chunk, room);
+				chunk->length += max(ret, 0);
+			}
 			if (ret == -EAGAIN)
 				break;
-			if (ret < 0)
-				return ret;
+			if (ret < 0) {
+				looked = ret;
+				break;
+			}
 			if (!ret) {	/* the stream has ended, and so does this */
 				transfer->length -= transfer->unread;
 				transfer->unread = 0;
 				break;
 			}
-			chunk->length += ret;
 		}
 		transfer->unread -= ret;
 		if (buffer)
 			transfer->moved += ret;
 		looked++;
 	}
+	if (chunk)
+		source_drop_empty(flow, chunk, list);
 	return looked;
 }
 

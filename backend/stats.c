@@ -58,6 +58,7 @@ STAT(attaches_total, VPBACK_STAT_ATTACHES);	/* connections taken over */
 STAT(detaches_total, VPBACK_STAT_DETACHES);	/* connections made ready to return */
 STAT(transfers_total, VPBACK_STAT_TRANSFERS);	/* TRANSFERs that ended */
 STAT(bytes_total, VPBACK_STAT_BYTES);		/* bytes given to a socket or a disk */
+STAT(referenced_bytes_total, VPBACK_STAT_REFERENCED);	/* from socket to socket, not copied */
 STAT(frames_in_total, VPBACK_STAT_FRAMES_IN);	/* steered to shadow sockets */
 STAT(frames_out_total, VPBACK_STAT_FRAMES_OUT);	/* sent by shadow sockets */
 STAT(frames_dropped_total, VPBACK_STAT_FRAMES_DROPPED);	/* late ones of the guest, or no room */
@@ -89,6 +90,7 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_detaches_total.attr,
 	&dev_attr_transfers_total.attr,
 	&dev_attr_bytes_total.attr,
+	&dev_attr_referenced_bytes_total.attr,
 	&dev_attr_frames_in_total.attr,
 	&dev_attr_frames_out_total.attr,
 	&dev_attr_frames_dropped_total.attr,

@@ -35,6 +35,7 @@ enum vpback_stat {
 	VPBACK_STAT_DETACHES,
 	VPBACK_STAT_TRANSFERS,
 	VPBACK_STAT_BYTES,
+	VPBACK_STAT_REFERENCED,		/* from socket to socket, not copied */
 	VPBACK_STAT_FRAMES_IN,		/* steered to shadow sockets */
 	VPBACK_STAT_FRAMES_OUT,		/* sent by shadow sockets */
 	VPBACK_STAT_FRAMES_DROPPED,	/* late frames of the guest, or no room */
@@ -82,7 +83,7 @@ struct vpback_chunk {
 struct vpback_pool {
 	spinlock_t lock;		/* serialises all below */
 	struct list_head free;
-	unsigned int nr_free, nr_used, max;
+	unsigned int nr_free, nr_used, max;	/* used: with what flows are charged */
 	struct list_head waiters;	/* flows that found it empty */
 };
 
@@ -93,6 +94,8 @@ struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpba
 struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_chunk *chunk,
 				       u32 at);
 void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk);
+bool vpback_pool_full(struct vpback_pool *pool);
+void vpback_pool_charge(struct vpback_pool *pool, struct vpback_flow *flow, unsigned int chunks);
 bool vpback_pool_chunk_idle(const struct vpback_chunk *chunk);
 void vpback_pool_forget(struct vpback_pool *pool, struct vpback_flow *flow);
 
@@ -164,7 +167,9 @@ void vpback_netdev_exit(void);
 
 int vpback_sock_create(struct vpback_flow *flow);
 int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
-int vpback_sock_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool more);
+u32 vpback_sock_room(struct vpback_flow *flow);
+int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsigned int nr,
+		     u32 len, bool more);
 int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len);
 int vpback_sock_ended(struct vpback_flow *flow);
 bool vpback_sock_settled(struct vpback_flow *flow);
@@ -263,6 +268,7 @@ struct vpback_flow {
 	int failed;			/* why TRANSFERs into something end; negative */
 	bool starved;			/* this step found no memory */
 	struct list_head pool_node;	/* on the pool's waiters; under the pool's lock */
+	unsigned int charged;		/* chunks, for what its socket keeps; the same */
 	atomic_t bios;			/* chunks with bios in flight */
 	wait_queue_head_t bios_wait;
 	bool timed_out;			/* its connection is to be reset */
@@ -311,10 +317,17 @@ int vpback_source_return(struct vpback_flow *flow, void *to, u32 len);
 
 /* --- sink.c: bytes out of chunks ----------------------------------------------------- */
 
+struct vpback_flow *vpback_sink_of(struct vpback_flow *flow, struct vpback_transfer *transfer);
 int vpback_sink_give(struct vpback_flow *flow);
 bool vpback_sink_keeps(const struct vpback_flow *flow, const struct vpback_chunk *chunk);
 void vpback_sink_write(struct vpback_flow *flow, bool stop);
 void vpback_sink_reclaim(struct vpback_flow *flow, bool all);
+
+/* --- frags.c: from socket to socket by reference ---------------------------------- */
+
+int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
+		      struct vpback_transfer *transfer, struct vpback_chunk *rest, u32 len);
+void vpback_frags_charge(struct vpback_flow *flow);
 
 /* --- ring.c: one queue from the frontend -------------------------------------------- */
 

@@ -15,6 +15,18 @@ def test_lengths(rig, length):
     assert got["sha256"] == rig.pattern_hash(length)
 
 
+def test_by_reference(rig):
+    """Most bytes of a bulk stream are not copied."""
+    def referenced():
+        return int(rig.dom0.run("cat /sys/bus/xen-backend/devices/vpipe-*/statistics/"
+                                "referenced_bytes_total").out)
+    before = referenced()
+    said, got = relay(rig, 64 * MIB)
+    assert said["offloaded"] == got["bytes"] == 64 * MIB
+    assert got["sha256"] == rig.pattern_hash(64 * MIB)
+    assert 48 * MIB <= referenced() - before <= 64 * MIB
+
+
 def test_until_the_end(rig):
     said, got = relay(rig, 1 << 40, sent=9 * MIB + 77)
     assert said["moved"] == said["offloaded"] == got["bytes"] == 9 * MIB + 77
