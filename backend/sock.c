@@ -348,7 +348,7 @@ int vpback_sock_ended(struct vpback_flow *flow)
 
 	if (READ_ONCE(sk->sk_state) != TCP_CLOSE)
 		return 0;
-	return -(READ_ONCE(sk->sk_err) ?: EPIPE);
+	return -(READ_ONCE(sk->sk_err) ?: -READ_ONCE(flow->sock_error) ?: EPIPE);
 }
 
 /* Everything was acknowledged, or never will be. */
