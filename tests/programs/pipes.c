@@ -15,9 +15,10 @@
  * vptest copy IN OUT IN_OFFSET LEN OUT_OFFSET [HOW]...   file to file; HOW as above
  * vptest relay HOST PORT HOST PORT LEN            socket to socket; the rest as above, and
  *   {"back":,"end":}: the pattern's bytes that came from the sink, and the errno after them
- *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"rest":,"end":}: `rest`
- *   is how much of the stream came after it, of which each byte was right, and `end` the
- *   errno by which it ended.  A stream that ended well is answered by 100 bytes.
+ *   These print {"moved":,"errno":,"offloaded":,"copied":,"reason":,"lost":,"rest":,"end":}:
+ *   `rest` is how much of the stream came after it, of which each byte was right, `lost` how
+ *   much between the two did not come, and `end` the errno by which it ended.  A stream that
+ *   ended well is answered by 100 bytes.
  * vptest check FILE OFFSET LEN [AT]   is that range of the file the pattern from AT on?
  *   Without AT: is it zeros?  {"right":bytes} up to the first that is not, {"size":}
  * vptest sift FILE LEN   of the first LEN bytes, how many are neither the pattern's nor zero:
@@ -51,14 +52,21 @@ static void wait_for_line(void)
 		exit(0);
 }
 
-/* What is left of a stream whose first bytes have been moved. */
-static uint64_t read_rest(int fd, uint64_t at, int *end)
+/*
+ * What is left of a stream whose first bytes have been moved.  With `lost`, it may go on
+ * later than at `at`.
+ */
+static uint64_t read_rest(int fd, uint64_t at, uint64_t *lost, int *end)
 {
 	static unsigned char got[1 << 16], want[1 << 16];
-	uint64_t rest = 0;
+	uint64_t rest = 0, found;
 	ssize_t n;
 
 	while ((n = recv(fd, got, sizeof(got), 0)) > 0) {
+		if (lost && !rest && n >= 16 && pattern_find(got, (size_t)n, &found) && found > at) {
+			*lost = found - at;
+			at = found;
+		}
 		pattern(at + rest, want, (size_t)n);
 		if (memcmp(got, want, (size_t)n))
 			die("wrong byte within %zd after %" PRIu64, n, at + rest);
@@ -100,7 +108,7 @@ static void serve(int fd, uint64_t len, uint64_t from, const char *end, uint64_t
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	} else if (!error) {
 		shutdown(fd, SHUT_WR);
-		answered = read_rest(fd, 0, &at_end);
+		answered = read_rest(fd, 0, NULL, &at_end);
 	}
 	close(fd);
 	printf("{\"sent\":%" PRIu64 ",\"errno\":%d,\"answered\":%" PRIu64 "}\n", sent, error,
@@ -140,7 +148,7 @@ static int report(int64_t moved, int stream)
 {
 	struct vpipe_transfer_info info;
 	unsigned char answer[100];
-	uint64_t rest = 0;
+	uint64_t rest = 0, lost = 0;
 	int end = 0;
 
 	vpipe_last_result(&info, sizeof(info));
@@ -148,12 +156,12 @@ static int report(int64_t moved, int stream)
 	       ",\"reason\":\"%s\"", moved, info.error, info.offloaded, info.ordinary,
 	       vpipe_reason_string(info.reason));
 	if (stream >= 0)
-		rest = read_rest(stream, moved > 0 ? (uint64_t)moved : 0, &end);
+		rest = read_rest(stream, moved > 0 ? (uint64_t)moved : 0, &lost, &end);
 	if (stream >= 0 && !end) {
 		pattern(0, answer, sizeof(answer));
 		send(stream, answer, sizeof(answer), MSG_NOSIGNAL);
 	}
-	printf(",\"rest\":%" PRIu64 ",\"end\":%d}\n", rest, end);
+	printf(",\"lost\":%" PRIu64 ",\"rest\":%" PRIu64 ",\"end\":%d}\n", lost, rest, end);
 	return 0;
 }
 
@@ -242,7 +250,7 @@ int cmd_relay(int argc, char **argv)
 	in = tcp_connect(argv[1], argv[2]);
 	report(vpipe_socket_to_socket_fd(in, out, number(argv[5])), in);
 	shutdown(out, SHUT_WR);
-	back = read_rest(out, 0, &end);
+	back = read_rest(out, 0, NULL, &end);
 	printf("{\"back\":%" PRIu64 ",\"end\":%d}\n", back, end);
 	return 0;
 }

@@ -60,6 +60,7 @@ def take(rig, path, offset, length, sent=None, how="", before="", at=0):
     took = lines(rig.guest.run(f"{before} /payload/vptest take {PEER} {port} {path} {offset} "
                                f"{length} {how}", timeout=300).out)[0]
     wait_answered(job)
+    assert not took["lost"] or took["errno"], "lost without a word"
     return took
 
 
@@ -76,6 +77,7 @@ def relay(rig, length, sent=None):
     said = lines(rig.guest.run(f"/payload/vptest relay {PEER} {port} {PEER} {to} {length}",
                                timeout=300).out)[0]
     wait_answered(job)
+    assert not said["lost"]
     return said, lines(sink.wait(timeout=30, check=True).out)[-1]
 
 
