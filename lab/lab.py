@@ -156,6 +156,12 @@ class Lab:
         self.main.process.kill()
         self.main.process.wait()
 
+    def resize_disk(self, mebibytes=DISK_MIB):
+        """DISK, while all runs; a snapshot has it as it was made."""
+        self.main.command("block_resize", device="virtio1", size=mebibytes << 20)
+        self.dom0.run(f"until [ $(blockdev --getsize64 /dev/vdb) = {mebibytes << 20} ];"
+                      " do usleep 20000; done", timeout=20)
+
     def stop(self):
         if self.watchdog:
             self.watchdog.cancel()
