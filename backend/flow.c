@@ -226,16 +226,22 @@ static void flow_drop_transfers(struct vpback_flow *flow, struct list_head *list
 		vpback_flow_drop(flow, transfer);
 }
 
-/* At any time.  Waits for bios in flight. */
-void vpback_flow_destroy(struct vpback_flow *flow)
+/*
+ * At any time.  Waits for bios in flight.  `released`: a connection that did not go home
+ * before is lost to a guest that lives, and its peer should know.
+ */
+void vpback_flow_destroy(struct vpback_flow *flow, bool released)
 {
+	bool reset;
+
 	vpback_sched_retire(flow->dev->sched, &flow->task);
+	reset = flow->timed_out || (released && flow->live && !flow->detached);
 	flow_unfeed(flow);
 	vpback_ring_forget(flow->queue, flow);
 	wait_event(flow->bios_wait, !atomic_read(&flow->bios));
-	if (!flow->timed_out)		/* a RST has to find its way out */
+	if (!reset)			/* a RST has to find its way out */
 		vpback_steer_del(flow);
-	vpback_sock_release(flow, flow->timed_out);
+	vpback_sock_release(flow, reset);
 	vpback_steer_del(flow);
 	timer_delete_sync(&flow->linger_timer);
 	timer_delete_sync(&flow->retry_timer);

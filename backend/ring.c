@@ -237,6 +237,8 @@ static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 
 	if (!flow->link || flow->complete || !ring_pages_good(queue, args))
 		return -EINVAL;
+	if (flow->queue_status)
+		return flow->queue_status;
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 		/* Bytes of the guest's own stream: copied once, whatever they are. */
@@ -325,12 +327,12 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 		vpback_pipe_cancel(flow, req->u.cancel.linger_ms);
 		return 0;
 	case XEN_VPIPE_OP_DETACH:
-		return vpback_pipe_detach(flow);
+		return flow->queue_status ?: vpback_pipe_detach(flow);
 	case XEN_VPIPE_OP_RETURN:
 		return ring_return(queue, flow, &req->u.ret, value);
 	case XEN_VPIPE_OP_RELEASE:
 		xa_erase(&queue->flows, req->flow);
-		vpback_flow_destroy(flow);
+		vpback_flow_destroy(flow, true);
 		return 0;
 	default:
 		return -EOPNOTSUPP;
@@ -502,7 +504,7 @@ void vpback_ring_disconnect(struct vpback_queue *queue)
 	if (queue->thread)
 		kthread_stop(queue->thread);
 	xa_for_each(&queue->flows, index, flow)
-		vpback_flow_destroy(flow);
+		vpback_flow_destroy(flow, false);
 	xa_destroy(&queue->flows);
 	list_for_each_entry_safe(event, next, &queue->events, node)
 		kfree(event);

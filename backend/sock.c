@@ -224,7 +224,10 @@ err:
 	return ret;
 }
 
-/* The next bytes of the send queue.  -EINVAL: more than were announced. */
+/*
+ * The next bytes of the send queue.  -EINVAL: more than were announced; -ECONNRESET: it
+ * was live, and the connection is lost.
+ */
 int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 {
 	u32 sent = flow->state.snd_nxt - flow->state.snd_una;
@@ -265,7 +268,9 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		flow->complete = true;
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	release_sock(sk);
-	return ret;
+	/* What frames may have come to cannot be taken back. */
+	flow->queue_status = ret && flow->live ? -ECONNRESET : ret;
+	return flow->queue_status;
 }
 
 /* --- using one ---------------------------------------------------------------------- */

@@ -226,6 +226,7 @@ struct vpback_flow {
 	/* sock.c's */
 	struct socket *socket;
 	u32 queued;			/* bytes of the send queue that came */
+	int queue_status;		/* that of a QUEUE which failed: none may follow */
 	bool complete;			/* all of them */
 	bool live;			/* what had been sent came: frames are steered */
 	int sock_error;			/* as sendmsg said it, negative */
@@ -299,7 +300,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 				       u32 id, const struct xen_vpipe_tcp_state *st);
 struct vpback_flow *vpback_flow_open(struct vpback_queue *queue, struct vpback_device *dev,
 				     u32 id);
-void vpback_flow_destroy(struct vpback_flow *flow);
+void vpback_flow_destroy(struct vpback_flow *flow, bool released);
 void vpback_flow_drop(struct vpback_flow *flow, struct vpback_transfer *transfer);
 int vpback_flow_may_feed(struct vpback_flow *flow, struct vpback_flow *sink);
 void vpback_flow_feed(struct vpback_flow *flow, struct vpback_transfer *transfer,

@@ -36,6 +36,14 @@ void vpfront_leg_unfreeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg)
 	leg->home = true;
 }
 
+/* The backend has a shadow that did not become live: likewise. */
+void vpfront_leg_take_back(struct vpfront_pipe *pipe, struct vpfront_leg *leg)
+{
+	vpfront_command_simple(pipe, leg, XEN_VPIPE_OP_RELEASE);
+	vpfront_command_collect(pipe);
+	vpfront_leg_unfreeze(pipe, leg);
+}
+
 int vpfront_leg_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg)
 {
 	int ret = vpfront_command_attach(pipe, leg);

@@ -283,6 +283,9 @@ static void pipe_judge_attach(struct vpfront_pipe *pipe)
 			vpfront_leg_unfreeze(pipe, leg);
 			pipe->reason = leg->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
 								       VPIPE_REASON_REFUSED;
+		} else if (leg->queue_status == -ENOMEM) {
+			vpfront_leg_take_back(pipe, leg);
+			pipe->reason = VPIPE_REASON_BUSY;
 		} else if (leg->attach_status || leg->queue_status ||
 			   leg->unread_status == -EIO) {
 			vpfront_leg_lost(pipe, leg);

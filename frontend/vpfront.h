@@ -190,6 +190,7 @@ struct vpfront_leg {
 
 int vpfront_leg_freeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
 void vpfront_leg_unfreeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+void vpfront_leg_take_back(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
 int vpfront_leg_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
 int vpfront_leg_cancel(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 linger_ms);
 int vpfront_leg_detach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);

@@ -153,8 +153,10 @@ static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len
 		ret = tcp_sendmsg_locked(sk, &msg, msg_data_left(&msg));
 		if (ret > 0)
 			continue;
-		if ((ret && ret != -ENOMEM && ret != -EAGAIN) || !--tries)
-			return ret ?: -EAGAIN;
+		if (ret && ret != -ENOMEM && ret != -EAGAIN)
+			return ret;
+		if (!--tries)
+			return -ENOMEM;
 		msleep(VPIPE_TCP_PAUSE_MS);
 	}
 	return 0;

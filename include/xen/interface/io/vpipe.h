@@ -190,7 +190,8 @@ struct xen_vpipe_attach {
  * QUEUE: the next `length` bytes of the flow's send queue, from snd_una on, in
  * pool pages, each full but the last.
  * When one fails the connection is lost: the flow may have received already.
- * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages, -ENOMEM.
+ * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages, -ENOMEM
+ * the flow is not live and may be released, -ECONNRESET it was: it is lost.
  */
 #define XEN_VPIPE_QUEUE_PAGES	20
 struct xen_vpipe_queue {
@@ -334,8 +335,8 @@ struct xen_vpipe_return {
 
 /*
  * RELEASE: forget the flow, at any time.  Its shadow socket goes without a FIN
- * (with a RST when its DETACH ended with -ETIMEDOUT); frames go to the frontend
- * again.  Status: -ENOENT.
+ * (with a RST when it was live and did not detach with status 0); frames go to the
+ * frontend again.  Status: -ENOENT.
  */
 struct xen_vpipe_release {
 	uint32_t reserved[12];
