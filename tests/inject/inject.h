@@ -7,6 +7,7 @@
  * /sys/module/vpipe_{front,back}/parameters/
  *   fail_nth  the n-th call from now fails, once (0: none); counts down
  *   drop_nth  the n-th frame from now is lost, likewise
+ *   again     so many further calls in the same function fail as well
  *   calls     how many of both there have been
  *   failed    which was the last that failed: "function: what it called"
  *   live      allocations that were not freed yet
@@ -38,25 +39,34 @@
 #include <xen/grant_table.h>
 #include <xen/xenbus.h>
 
-extern atomic_t inject_fail, inject_drop, inject_calls, inject_live;
+extern atomic_t inject_fail, inject_drop, inject_again, inject_calls, inject_live;
+extern const char *inject_function;
 extern char inject_failed[96];
 
 /* Each module has one description: there is the place for what all its files share. */
 #undef MODULE_DESCRIPTION
 #define MODULE_DESCRIPTION(text)						\
 	MODULE_INFO(description, text ", with failures injected");		\
-	atomic_t inject_fail, inject_drop, inject_calls, inject_live;		\
+	atomic_t inject_fail, inject_drop, inject_again, inject_calls, inject_live; \
+	const char *inject_function;						\
 	char inject_failed[96];							\
 	module_param_named(fail_nth, inject_fail.counter, int, 0644);		\
 	module_param_named(drop_nth, inject_drop.counter, int, 0644);		\
+	module_param_named(again, inject_again.counter, int, 0644);		\
 	module_param_named(calls, inject_calls.counter, int, 0444);		\
 	module_param_named(live, inject_live.counter, int, 0444);		\
 	module_param_string(failed, inject_failed, sizeof(inject_failed), 0444)
 
 static inline bool inject(atomic_t *nth, const char *caller, const char *callee)
 {
+	int left = atomic_dec_if_positive(nth);
+
 	atomic_inc(&inject_calls);
-	if (atomic_dec_if_positive(nth))
+	if (left < 0)
+		return caller == READ_ONCE(inject_function) &&
+		       atomic_dec_if_positive(&inject_again) >= 0;
+	WRITE_ONCE(inject_function, left ? NULL : caller);
+	if (left)
 		return false;
 	scnprintf(inject_failed, sizeof(inject_failed), "%s: %s", caller, callee);
 	return true;
