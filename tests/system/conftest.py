@@ -16,7 +16,8 @@ from rig import Rig  # noqa: E402
 @pytest.fixture(scope="session")
 def _lab():
     # LAB='{"dom0_vcpus": 2, "guest_vcpus": 2}' runs the tests in another one.
-    with Lab(**json.loads(os.environ.get("LAB", "{}"))) as lab:
+    # An hour: all the long tests together take more than the lab allows by itself.
+    with Lab(**{"timeout": 3600, **json.loads(os.environ.get("LAB", "{}"))}) as lab:
         yield lab
 
 
