@@ -26,7 +26,8 @@ import demo  # noqa: E402
 from lab import ADDRESSES, PAYLOAD_MIB, Lab, LabError  # noqa: E402
 
 OUT = TOP / "out/pipes.json"
-STREAM = demo.CHUNK_MIB * demo.CHUNKS << 20     # bytes of what comes from a socket
+CHUNKS = 4
+STREAM = demo.CHUNK_MIB * CHUNKS << 20      # bytes of what comes from a socket
 SINK_DISK = {"guest": "/dev/xvdd", "dom0": "/dev/ram2"}
 WAYS = (("ordinary", "guest", "ordinary"), ("vpipe", "guest", "offload"),
         ("native", "dom0", "ordinary"))
@@ -38,11 +39,11 @@ class Bench:
         self.lab, self.port = lab, PORT
 
     def prepare(self):
-        """The source file at /mnt of the guest, the same bytes on the peer, a disk for sinks."""
+        """A source file at /mnt of the guest, a stream of the like on the peer, a disk for sinks."""
         lab = self.lab
         demo.write_file(lab)
         skip = (PAYLOAD_MIB - demo.CHUNK_MIB) // 4
-        lab.peer.run(f"for i in $(seq {demo.CHUNKS}); do dd if=/dev/vda bs=4M skip={skip}"
+        lab.peer.run(f"for i in $(seq {CHUNKS}); do dd if=/dev/vda bs=4M skip={skip}"
                      f" count={demo.CHUNK_MIB // 4} 2>/dev/null; done >/tmp/stream", timeout=60)
         lab.dom0.run(f"xl block-attach guest {SINK_DISK['dom0']},raw,xvdd,w", timeout=30)
         lab.guest.run(f"until [ -b {SINK_DISK['guest']} ]; do usleep 20000; done; mkdir -p /fs;"

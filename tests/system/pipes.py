@@ -10,6 +10,10 @@ MIB = 1 << 20
 FILESYSTEMS = [("ext4", f"mkfs.ext4 -q -F {SPARE}"), ("xfs", f"mkfs.xfs -q -f {SPARE}")]
 # For tests of the fixture fs: on each of them.
 both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p[0])
+# Tables of the device mapper for the spare disk: as it is, and with writes that take long.
+SECTORS = 3145728
+LINEAR = f"0 {SECTORS} linear /dev/ram2 0\n"
+SLOW = f"0 {SECTORS} delay /dev/ram2 0 0 /dev/ram2 0 100\n"
 CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
 
 
@@ -33,6 +37,12 @@ def mapped(rig, table):
     rig.dom0.run("xl block-detach guest xvdd && dmsetup remove --noudevsync below &&"
                  " xl block-attach guest /dev/ram2,raw,xvdd,w", timeout=60)
     wait_spare(rig)
+
+
+def remap(rig, table):
+    """Another table below the spare disk, while all runs."""
+    rig.dom0.run("dmsetup reload below && dmsetup resume --noudevsync below",
+                 stdin=table.encode())
 
 
 def wait_spare(rig):

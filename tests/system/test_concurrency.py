@@ -8,8 +8,8 @@ import statistics
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, SPARE, both, check, drop_caches, make, source, \
-    wait_taken
+from pipes import FILESYSTEMS, LINEAR, MIB, SLOW, SPARE, both, check, drop_caches, make, \
+    mapped, remap, source, wait_taken
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
@@ -18,8 +18,18 @@ SIZE = 40 * MIB
 kinds = pytest.mark.parametrize("kind", ["receive", "copy"])
 
 
+@pytest.fixture
+def fs(rig, request):
+    """A filesystem at /fs, on a disk that can be made slow."""
+    with mapped(rig, LINEAR):
+        yield from make(rig, *getattr(request, "param", FILESYSTEMS[0]))
+
+
 def moving(rig, kind, path="/fs/file", size=SIZE):
-    """An operation into that file, of `size` bytes of the pattern; call it for its result."""
+    """
+    An operation into that file, of `size` bytes of the pattern, that takes its time; call
+    it for its result.
+    """
     if kind == "receive":
         job, port = source(rig, size)
         command = f"take {PEER} {port} {path} 0 {size}"
@@ -27,6 +37,8 @@ def moving(rig, kind, path="/fs/file", size=SIZE):
         rig.fill("source", size)
         job, command = None, f"copy /mnt/source {path} 0 {size} 0"
     rig.guest.run(f": >>{path}")
+    if kind == "copy":
+        remap(rig, SLOW)
     moves = rig.guest.spawn(f"/payload/vptest {command}")
     wait_taken(rig, path, 1)
 
@@ -34,6 +46,8 @@ def moving(rig, kind, path="/fs/file", size=SIZE):
         done = lines(moves.wait(timeout=120, check=True).out)[0]
         if job:
             job.wait(timeout=30)
+        else:
+            remap(rig, LINEAR)
         assert done["moved"] == size and done["errno"] == 0
         return done
     return moves, result
@@ -118,23 +132,22 @@ def test_unlink(fs, kind):
 
 
 @kinds
-def test_defragmented(rig, kind):
+def test_defragmented(fs, kind):
     """ext4 moves the blocks of a file that is being written."""
-    for fs in make(rig, *FILESYSTEMS[0]):
-        fs.guest.run("/payload/vptest interleave /fs/file /fs/between 400", timeout=120)
-        meanwhile(fs, kind, "e4defrag /fs/file")
-        assert check(fs, "/fs/file", 0, SIZE) == SIZE
+    fs.guest.run("/payload/vptest interleave /fs/file /fs/between 400", timeout=120)
+    meanwhile(fs, kind, "e4defrag /fs/file")
+    assert check(fs, "/fs/file", 0, SIZE) == SIZE
 
 
 @kinds
-def test_reflinked(rig, kind):
+@pytest.mark.parametrize("fs", FILESYSTEMS[1:], indirect=True, ids=["xfs"])
+def test_reflinked(fs, kind):
     """XFS: copies that share the blocks of that moment keep what they had."""
-    for fs in make(rig, *FILESYSTEMS[1]):
-        meanwhile(fs, kind, "xfs_io -f -c 'reflink /fs/file' /fs/copy$((i % 4))")
-        assert check(fs, "/fs/file", 0, SIZE) == SIZE
-        for i in range(4):
-            if fs.guest.run(f"[ -e /fs/copy{i} ]", check=False).rc == 0:
-                right_or_zero(fs, f"/fs/copy{i}", size=1 << 40)
+    meanwhile(fs, kind, "xfs_io -f -c 'reflink /fs/file' /fs/copy$((i % 4))")
+    assert check(fs, "/fs/file", 0, SIZE) == SIZE
+    for i in range(4):
+        if fs.guest.run(f"[ -e /fs/copy{i} ]", check=False).rc == 0:
+            right_or_zero(fs, f"/fs/copy{i}", size=1 << 40)
 
 
 @both

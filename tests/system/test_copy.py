@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipes import MIB, both, check, copy, drop_caches, wait_taken
+from pipes import FILESYSTEMS, LINEAR, MIB, SLOW, both, check, copy, drop_caches, make, \
+    mapped, remap, wait_taken
 from rig import lines
 
 pytestmark = pytest.mark.long
@@ -112,27 +113,41 @@ def test_full_disk(fs):
     assert check(fs, "/fs/out", 0, copied["moved"]) == copied["moved"]
 
 
-def test_killed(fs):
-    fs.fill("/fs/in", 300 * MIB)
-    copying = fs.guest.spawn(f"/payload/vptest copy /fs/in /fs/out 0 {300 * MIB} 0")
-    wait_taken(fs, "/fs/out", 20 * MIB)
-    fs.guest.run("killall -9 vptest")
+@pytest.fixture
+def slow(rig):
+    """ext4 at /fs, on a disk that can be made slow."""
+    with mapped(rig, LINEAR):
+        yield from make(rig, *FILESYSTEMS[0])
+
+
+def start_slowly(rig, size):
+    """A copy of that much that is under way when this returns, and takes a second."""
+    rig.fill("/fs/in", size)
+    remap(rig, SLOW)
+    copying = rig.guest.spawn(f"/payload/vptest copy /fs/in /fs/out 0 {size} 0")
+    wait_taken(rig, "/fs/out", 8 * MIB)
+    return copying
+
+
+def test_killed(slow):
+    copying = start_slowly(slow, 80 * MIB)
+    slow.guest.run("killall -9 vptest")
     copying.wait(timeout=20)
-    fs.settle()
-    size = int(fs.guest.run("stat -c %s /fs/out").out)
-    assert 20 * MIB <= size < 300 * MIB
-    assert check(fs, "/fs/out", 0, size) == size
+    remap(slow, LINEAR)
+    size = int(slow.guest.run("stat -c %s /fs/out").out)
+    assert 8 * MIB <= size < 80 * MIB
+    assert check(slow, "/fs/out", 0, size) == size
 
 
-def test_source_cut_meanwhile(fs):
+def test_source_cut_meanwhile(slow):
     """Truncated in the middle: no byte of what took its place."""
-    fs.fill("/fs/in", 200 * MIB)
-    copying = fs.guest.spawn(f"/payload/vptest copy /fs/in /fs/out 0 {200 * MIB} 0")
-    wait_taken(fs, "/fs/out", 8 * MIB)
-    fs.guest.run("truncate -s 50M /fs/in; dd if=/dev/urandom of=/fs/new bs=1M count=40"
-                 " 2>/dev/null", timeout=60)
+    copying = start_slowly(slow, 80 * MIB)
+    slow.guest.run("truncate -s 30M /fs/in")
+    remap(slow, LINEAR)
+    slow.guest.run("dd if=/dev/urandom of=/fs/new bs=1M count=40 2>/dev/null", timeout=60)
     copied = lines(copying.wait(timeout=60, check=True).out)[0]
-    assert check(fs, "/fs/out", 0, copied["moved"]) == copied["moved"] <= 200 * MIB
+    assert 8 * MIB <= copied["moved"] < 80 * MIB
+    assert check(slow, "/fs/out", 0, copied["moved"]) == copied["moved"]
 
 
 def test_many(fs):

@@ -6,25 +6,20 @@ import re
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, check, copy, drop_caches, make, mapped, take
+from pipes import FILESYSTEMS, LINEAR, MIB, SECTORS, check, copy, drop_caches, make, mapped, \
+    remap, take
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
 
 SIZE, BAD = 24 * MIB, 14 * MIB + 8192
-SECTORS = 3145728
-GOOD = f"0 {SECTORS} linear /dev/ram2 0\n"
 
 
 @pytest.fixture(params=FILESYSTEMS, ids=lambda p: p[0])
 def fs(rig, request):
     """A filesystem at /fs, on a disk of which blocks can go bad."""
-    with mapped(rig, GOOD):
+    with mapped(rig, LINEAR):
         yield from make(rig, *request.param)
-
-
-def swap(rig, table):
-    rig.dom0.run("dmsetup reload below && dmsetup resume --noudevsync below", stdin=table.encode())
 
 
 @contextlib.contextmanager
@@ -35,10 +30,10 @@ def bad(rig, file):
                re.findall(r": +(\d+)\.\. *(\d+): +(\d+)\.\.", out)
                if int(first) <= BAD // 512 <= int(last)]
     drop_caches(rig)
-    swap(rig, f"0 {sector} linear /dev/ram2 0\n{sector} 8 error\n"
+    remap(rig, f"0 {sector} linear /dev/ram2 0\n{sector} 8 error\n"
               f"{sector + 8} {SECTORS - sector - 8} linear /dev/ram2 {sector + 8}\n")
     yield
-    swap(rig, GOOD)
+    remap(rig, LINEAR)
 
 
 def test_file_to_socket(fs):

@@ -189,9 +189,9 @@ struct xen_vpipe_attach {
 /*
  * QUEUE: the next `length` bytes of the flow's send queue, from snd_una on, in
  * pool pages, each full but the last.
- * When one fails the connection is lost: the flow may have received already.
- * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages, -ENOMEM
- * the flow is not live and may be released, -ECONNRESET it was: it is lost.
+ * Status: -ENOENT no such flow, -EINVAL more than announced or bad pages; -ENOMEM
+ * the flow was not live, and nothing is lost when it is released; -ECONNRESET it was,
+ * may have received already, and the connection is lost.
  */
 #define XEN_VPIPE_QUEUE_PAGES	20
 struct xen_vpipe_queue {
