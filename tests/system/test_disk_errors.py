@@ -12,7 +12,7 @@ from rig import PEER, lines
 
 pytestmark = pytest.mark.long
 
-SIZE, BAD = 24 * MIB, 14 * MIB + 8192
+SIZE, BAD = 24 * MIB, 12 * MIB + 8192
 
 
 @pytest.fixture(params=FILESYSTEMS, ids=lambda p: p[0])
