@@ -6,7 +6,7 @@ peer that sends no more, and one that takes no more.
 
 import pytest
 
-from pipes import FILESYSTEMS, MIB, copy, check, make, mapped, relay, source, start_relay, \
+from pipes import FILESYSTEMS, LINEAR, MIB, copy, check, make, mapped, relay, source, start_relay, \
     take, wait_answered, wait_taken
 from rig import PEER, lines
 
@@ -19,7 +19,7 @@ STOP, GO_ON = "dmsetup suspend --nolockfs below", "dmsetup resume --noudevsync b
 @pytest.fixture
 def fs(rig):
     """ext4 at /fs, on a disk that dom0 can stop."""
-    with mapped(rig, "0 3145728 linear /dev/ram2 0"):
+    with mapped(rig, LINEAR):
         yield from make(rig, *FILESYSTEMS[0])
 
 
@@ -106,7 +106,7 @@ def test_killed(fs):
 
 def test_guest_destroyed(rig):
     """A new guest is served afterwards."""
-    with mapped(rig, "0 3145728 linear /dev/ram2 0"):
+    with mapped(rig, LINEAR):
         next(make(rig, *FILESYSTEMS[0]))
         under_way = UnderWay(rig)
         destroying = rig.dom0.spawn("xl destroy guest")
