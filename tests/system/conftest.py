@@ -60,6 +60,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: for machines that nobody waits for")
 
 
+def pytest_collection_modifyitems(items):
+    """Those of the lab last: they break it, and the next rig takes its time."""
+    items.sort(key=lambda item: item.path.name == "test_lab.py")
+
+
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()

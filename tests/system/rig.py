@@ -20,6 +20,8 @@ DISK, SPARE = "/dev/xvdc", "/dev/xvdd"
 class Rig:
     """Attached and ready."""
 
+    symbols = ""
+
     def __init__(self, lab):
         self.lab = lab
         self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
@@ -49,6 +51,7 @@ class Rig:
                   f"insmod /payload/{module}.ko")
 
     def make_disk(self, guest):
+        self.filled = set()
         guest.run(f"mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 {DISK} &&"
                   f" mkdir -p /mnt && mount {DISK} /mnt && sync")
 
@@ -91,6 +94,15 @@ class Rig:
         if sync:
             self.guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
         return path
+
+    def read_only(self, length):
+        """Pattern that no test changes: written once."""
+        name = f"read-only-{length}"
+        if name not in self.filled:
+            self.fill(name, length)
+            self.filled.add(name)
+        self.guest.run("echo 3 >/proc/sys/vm/drop_caches")
+        return os.path.join("/mnt", name)
 
     @staticmethod
     def pattern_hash(length):
@@ -141,6 +153,15 @@ class Rig:
 
     # What must be as before
 
+    def grant_symbols(self):
+        """Where the kernel counts grants: slow to read, and the same in each guest."""
+        if not Rig.symbols:
+            Rig.symbols = self.guest.run(
+                "grep -F -e nr_grant_frames -e gnttab_free_count /proc/kallsyms"
+                " | grep -E ' (nr_grant_frames|gnttab_free_count)$'"
+                " | sort -rk 3 | cut -d ' ' -f 1 | xargs").out.strip()
+        return Rig.symbols
+
     def counts(self):
         """What an operation holds, on both sides."""
         # One after the other: a command in the guest is a connection of dom0.
@@ -149,9 +170,7 @@ class Rig:
         guest = self.guest.run(
             "cat /sys/module/vpipe_front/refcnt || echo -;"
             "awk '/^TCP:/ {print $9}' /proc/net/sockstat;"
-            "[ -e /tmp/counts ] || grep -E ' (nr_grant_frames|gnttab_free_count)$' /proc/kallsyms"
-            " | sort -rk 3 | cut -d ' ' -f 1 >/tmp/counts;"
-            "/payload/vptest grants $(cat /tmp/counts)").out.split()
+            f"/payload/vptest grants {self.grant_symbols()}").out.split()
         return {**json.loads(counts),
                 # How many pages domains have mapped of one another.
                 "mapped": sum(bool(re.match(r"\(XEN\)\s*(\[[^]]*\]\s*)?\[0x", line))

@@ -22,7 +22,7 @@ def start(rig, file, what, after=0, talk=0, steps="pipe:0:all"):
 
 
 def test_client_resets(rig):
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, job = start(rig, file, "reset", after=5 * MIB, steps="pipe:0:all pipe:0:all")
     client.wait(timeout=30)
     sent = lines(job.wait(timeout=60, check=True).out)[0]
@@ -34,7 +34,7 @@ def test_client_resets(rig):
 
 def test_client_half_closes(rig):
     """The FIN comes while offloaded: the transfer goes on, the guest reads to the end."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, job = start(rig, file, "halfclose", after=5 * MIB, talk=100000,
                         steps="pipe:0:all send:77 recv:100000")
     sent = lines(job.wait(timeout=60, check=True).out)[0]
@@ -46,7 +46,7 @@ def test_client_half_closes(rig):
 
 def test_client_stalls(rig):
     """A window that closes and opens again."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, job = start(rig, file, "stall", after=3 * MIB)
     works(rig, file)             # others are not held up
     client.write(b"on\n")
@@ -57,7 +57,7 @@ def test_client_stalls(rig):
 
 def test_process_killed(rig):
     """The operation stops and the connection closes, with the client stalled or not."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     for what in "stall", "read":
         client, job = start(rig, file, what, after=3 * MIB)
         rig.guest.run("killall -9 vptest")
@@ -84,7 +84,7 @@ def kill_many(rig, file, flows):
 
 def test_cancelled_in_bulk(rig):
     """Many connections are killed in the middle."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     kill_many(rig, file, 8)
     works(rig, file)
 
@@ -95,7 +95,7 @@ def test_memory_comes_back(rig):
     whose free memory wavers by some megabytes, a few times as much. What is lost is lost
     in each round; a disk's page that is written for the first time only in one.
     """
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     free = []
     for _ in range(7):
         kill_many(rig, file, 16)
@@ -109,7 +109,7 @@ def test_memory_comes_back(rig):
 
 def test_detach_in_the_middle(rig):
     """The socket returns first; what is left goes the ordinary way."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, job = start(rig, file, "stall", after=3 * MIB)
     detaching = rig.dom0.spawn("/payload/vpipectl detach guest")
     client.write(b"on\n")
@@ -124,7 +124,7 @@ def test_detach_in_the_middle(rig):
 
 
 def test_attach_and_detach_often(rig):
-    file = rig.fill("fault", 4 * MIB)
+    file = rig.read_only(4 * MIB)
     works(rig, file)
     for _ in range(6):
         rig.detach()
@@ -144,7 +144,7 @@ def test_closed_half_before(rig):
 
 def test_rmmod_is_refused(rig):
     """While a transfer runs, and while a domain is attached."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, job = start(rig, file, "stall", after=3 * MIB)
     assert rig.guest.run("rmmod vpipe_front", check=False).rc != 0
     assert rig.dom0.run("rmmod vpipe_back", check=False).rc != 0
@@ -156,7 +156,7 @@ def test_rmmod_is_refused(rig):
 
 def test_reload(rig):
     """Detached, both modules go and come again."""
-    file = rig.fill("fault", 4 * MIB)
+    file = rig.read_only(4 * MIB)
     rig.detach()
     rig.guest.run("rmmod vpipe_front && insmod /payload/vpipe-front.ko")
     rig.dom0.run("rmmod vpipe_back && insmod /payload/vpipe-back.ko")
@@ -196,7 +196,7 @@ def test_truncated_in_the_middle(rig):
 
 def test_guest_destroyed(rig):
     """In the middle of transfers; a new guest is served afterwards."""
-    file = rig.fill("fault", 64 * MIB)
+    file = rig.read_only(64 * MIB)
     client, _ = start(rig, file, "stall", after=3 * MIB)
     client2, _ = start(rig, file, "read", after=3 * MIB)
     rig.lab.destroy_guest()
@@ -204,12 +204,12 @@ def test_guest_destroyed(rig):
     client.kill()
     client2.kill()
     rig.replace_guest()
-    works(rig, rig.fill("fault", 4 * MIB))
+    works(rig, rig.read_only(4 * MIB))
 
 
 def test_attach_before_the_module(rig):
     """The guest loads its module later."""
-    file = rig.fill("fault", 4 * MIB)
+    file = rig.read_only(4 * MIB)
     rig.detach()
     rig.guest.run("rmmod vpipe_front")
     rig.attach()
