@@ -117,7 +117,7 @@ static void test_send_timeout(void **state)
 	int source = file_make(test_dirs[0], 8 * MIB);
 	struct peer feed;
 	int in[2], out[2];
-	int64_t n;
+	int64_t n, more;
 
 	(void)state;
 	for (size_t from = 0; from < TEST_PAIRS; from++)
@@ -130,7 +130,11 @@ static void test_send_timeout(void **state)
 			peer_feed(&feed, in[1], 8 * MIB, 0);
 			n = vpipe_socket_to_socket_fd(in[0], out[0], 8 * MIB);
 			assert_in_range(n, 1, 8 * MIB - 1);
-			assert_fails(vpipe_socket_to_socket_fd(in[0], out[0], 1), EAGAIN);
+			/* A late acknowledgement may have made room for a few more. */
+			while ((more = vpipe_socket_to_socket_fd(in[0], out[0], 1)) == 1)
+				n++;
+			assert_int_equal(more, -1);
+			assert_int_equal(errno, EAGAIN);
 			close(out[0]);
 			socket_expect_rest(out[1], (uint64_t)n, 0);
 			socket_expect_rest(in[0], 8 * MIB - (uint64_t)n, (uint64_t)n);
