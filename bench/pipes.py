@@ -27,7 +27,9 @@ from lab import ADDRESSES, PAYLOAD_MIB, Lab, LabError  # noqa: E402
 
 OUT = TOP / "out/pipes.json"
 CHUNKS = 4
-STREAM = demo.CHUNK_MIB * CHUNKS << 20      # bytes of what comes from a socket
+STREAM = demo.CHUNK_MIB * CHUNKS << 20      # bytes that are moved
+FILE = "/mnt/stream"
+KINDS = ("socket_to_file", "file_to_file", "socket_to_socket")
 SINK_DISK = {"guest": "/dev/xvdd", "dom0": "/dev/ram2"}
 WAYS = (("ordinary", "guest", "ordinary"), ("vpipe", "guest", "offload"),
         ("native", "dom0", "ordinary"))
@@ -39,9 +41,10 @@ class Bench:
         self.lab, self.port = lab, PORT
 
     def prepare(self):
-        """A source file at /mnt of the guest, a stream of the like on the peer, a disk for sinks."""
+        """The same bytes in a file at /mnt of the guest and on the peer; a disk for sinks."""
         lab = self.lab
         demo.write_file(lab)
+        lab.guest.run(f"for i in 1 2; do cat {demo.FILE}; done >{FILE}; sync", timeout=60)
         skip = (PAYLOAD_MIB - demo.CHUNK_MIB) // 4
         lab.peer.run(f"for i in $(seq {CHUNKS}); do dd if=/dev/vda bs=4M skip={skip}"
                      f" count={demo.CHUNK_MIB // 4} 2>/dev/null; done >/tmp/stream", timeout=60)
@@ -88,13 +91,14 @@ class Bench:
         hide, show = (("", "") if path == "offload" or host.name == "dom0" else
                       ("mv /dev/vpipe /dev/hidden", "mv /dev/hidden /dev/vpipe"))
         host.run(hide)
-        got = self.measured(host, f"/payload/vpipe-cp --sync --json {demo.FILE} {out}",
+        got = self.measured(host, f"/payload/vpipe-cp --sync --json {FILE} {out}",
                             lambda job: None)
         host.run(show)
         return got
 
     def socket_to_socket(self, host, path, _):
-        sink = self.lab.peer.spawn(f"/payload/vpipe-sink --count 1 --buffer {(STREAM >> 20) + 1} {PORT}")
+        sink = self.lab.peer.spawn("/payload/vpipe-sink --count 1 "
+                                   f"--buffer {(STREAM >> 20) + 1} {PORT}")
         sink.wait_output("listening", 60)
         begin = self.send_from_peer(host)
         relayed = self.measured(host, f"/payload/vpipe-relay --path {path} {self.port} "
@@ -149,9 +153,11 @@ def main():
     parser = argparse.ArgumentParser(description="The other three pipes, measured")
     parser.add_argument("--mtu", type=int, default=1500, help="of the network (1500)")
     parser.add_argument("--rounds", type=int, default=3, help="how often (3)")
+    parser.add_argument("pipe", nargs="*", help=f"which of {', '.join(KINDS)} (all)")
     args = parser.parse_args()
-    report = {kind: {way: [] for way, *_ in WAYS}
-              for kind in ("socket_to_file", "file_to_file", "socket_to_socket")}
+    if unknown := set(args.pipe) - set(KINDS):
+        parser.error(f"no pipe {unknown.pop()}")
+    report = {kind: {way: [] for way, *_ in WAYS} for kind in args.pipe or KINDS}
     try:
         with Lab() as lab:
             demo.set_mtu(lab, args.mtu)
