@@ -174,7 +174,7 @@ def test_others_are_not_held_up(rig):
         for how in ["offloaded", "ordinary"] * 3:
             if how == "ordinary":
                 fs.detach()
-            moves, result = moving(fs, "receive", size=60 * MIB)
+            moves, result = moving(fs, "receive", size=120 * MIB)
             seen[how] += lines(fs.guest.run("/payload/vptest latency /fs/small 200; rm /fs/small",
                                             timeout=120).out)
             assert not moves.done(), "measured without it for some of the time"
