@@ -11,8 +11,10 @@ import time
 from agent import Agent, LabError, LabTimeout
 
 LAB = pathlib.Path(__file__).resolve().parent
+SHARE = LAB.parent / "build/root/usr/share"
+# Debian has moved the BIOS from one folder to the other within a release.
 QEMU = [str(LAB / "inroot.sh"), "usr/bin/qemu-system-x86_64",
-        "-L", str(LAB.parent / "build/root/usr/share/qemu")]
+        "-L", str(SHARE / "qemu"), "-L", str(SHARE / "seabios")]
 
 
 class Machine:
@@ -125,6 +127,8 @@ class Machine:
             line = self.replies.readline()
         except TimeoutError:
             raise LabTimeout(f"{self.name}: QEMU does not answer") from None
+        except ConnectionError:
+            line = b""
         if not line:
             raise self._dead()
         return json.loads(line)
