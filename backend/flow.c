@@ -110,9 +110,9 @@ static void flow_unfeed(struct vpback_flow *flow)
 
 /* --- life -------------------------------------------------------------------------------- */
 
-static void flow_linger_timer(struct timer_list *timer)
+static void flow_settle_timer(struct timer_list *timer)
 {
-	vpback_pipe_kick(container_of(timer, struct vpback_flow, linger_timer));
+	vpback_pipe_kick(container_of(timer, struct vpback_flow, settle_timer));
 }
 
 static void flow_retry_timer(struct timer_list *timer)
@@ -136,11 +136,12 @@ static struct vpback_flow *flow_alloc(struct vpback_queue *queue, struct vpback_
 	flow->queue = queue;
 	flow->id = id;
 	flow->task.step = vpback_pipe_step;
-	timer_setup(&flow->linger_timer, flow_linger_timer, 0);
+	timer_setup(&flow->settle_timer, flow_settle_timer, 0);
 	timer_setup(&flow->retry_timer, flow_retry_timer, 0);
 	timer_setup(&flow->gather_timer, flow_gather_timer, 0);
 	flow->retry_ms = VPBACK_RETRY_MS;
 	INIT_LIST_HEAD(&flow->detached_event.node);
+	INIT_LIST_HEAD(&flow->input_event.node);
 	spin_lock_init(&flow->lock);
 	INIT_LIST_HEAD(&flow->transfers);
 	INIT_LIST_HEAD(&flow->writes);
@@ -195,6 +196,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	ret = vpback_steer_add(found, flow);
 	if (ret)
 		goto err;
+	vpback_hold_mark(flow);
 	ret = vpback_sock_create(flow);
 	if (ret)
 		goto err_steer;
@@ -203,6 +205,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	return flow;
 
 err_steer:
+	vpback_hold_end(flow, true);
 	vpback_steer_del(flow);
 err:
 	atomic64_sub(flow->reserved, &dev->reserved);
@@ -227,23 +230,26 @@ static void flow_drop_transfers(struct vpback_flow *flow, struct list_head *list
 }
 
 /*
- * At any time.  Waits for bios in flight.  `released`: a connection that did not go home
- * before is lost to a guest that lives, and its peer should know.
+ * At any time.  Waits for bios in flight.  `released`: by a guest that lives.  A connection
+ * that did not go home before is lost to it, and its peer should know.
  */
 void vpback_flow_destroy(struct vpback_flow *flow, bool released)
 {
 	bool reset;
 
 	vpback_sched_retire(flow->dev->sched, &flow->task);
-	reset = flow->timed_out || (released && flow->live && !flow->detached);
+	reset = released && flow->live && !flow->detached;
 	flow_unfeed(flow);
 	vpback_ring_forget(flow->queue, flow);
 	wait_event(flow->bios_wait, !atomic_read(&flow->bios));
-	if (!reset)			/* a RST has to find its way out */
+	if (flow->link) {
+		vpback_hold_end(flow, released);
+		if (!reset)		/* a RST has to find its way out */
+			vpback_steer_del(flow);
+		vpback_sock_release(flow, reset);
 		vpback_steer_del(flow);
-	vpback_sock_release(flow, reset);
-	vpback_steer_del(flow);
-	timer_delete_sync(&flow->linger_timer);
+	}
+	timer_delete_sync(&flow->settle_timer);
 	timer_delete_sync(&flow->retry_timer);
 	timer_delete_sync(&flow->gather_timer);
 	vpback_pool_forget(&flow->dev->pool, flow);

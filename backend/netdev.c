@@ -5,8 +5,8 @@
  * gets the guest's MAC address and that of the flow's next hop and is received on
  * the vif; what steer.c takes from the vif's egress is received here.
  *
- * Both ways through a queue and a NAPI of our own: frames stay in order, are
- * counted, and never run the receive path under a socket's lock.
+ * Both ways through a lane, which is a queue with a NAPI of its own: frames stay in
+ * order, are counted, and never run the receive path under a socket's lock.
  */
 #include <linux/etherdevice.h>
 #include <linux/random.h>
@@ -22,6 +22,101 @@ struct netdev_priv {
 
 static LIST_HEAD(all_links);	/* under RTNL */
 
+/* --- lanes ---------------------------------------------------------------------- */
+
+static void lane_put(struct vpback_link *link, struct vpback_lane *lane, struct sk_buff *skb,
+		     enum vpback_stat stat)
+{
+	bool put = false;
+
+	spin_lock(&lane->frames.lock);
+	if (skb_queue_len(&lane->frames) < VPBACK_MAX_FRAMES) {
+		__skb_queue_tail(&lane->frames, skb);
+		lane->put++;
+		put = true;
+	}
+	spin_unlock(&lane->frames.lock);
+	if (put) {
+		vpback_stat_add(link->dev, stat, 1);
+		napi_schedule(&lane->napi);
+	} else {
+		vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
+		kfree_skb(skb);
+	}
+}
+
+/* To the shadow sockets; its Ethernet header is in front.  Bottom halves disabled. */
+void vpback_netdev_receive(struct vpback_link *link, struct sk_buff *skb)
+{
+	lane_put(link, &link->in, skb, VPBACK_STAT_FRAMES_IN);
+}
+
+/* To the host's network, as if received on the vif.  Bottom halves disabled. */
+void vpback_netdev_send(struct vpback_link *link, struct sk_buff *skb)
+{
+	lane_put(link, &link->out, skb, VPBACK_STAT_FRAMES_OUT);
+}
+
+static struct sk_buff *lane_take(struct vpback_lane *lane)
+{
+	struct sk_buff *skb;
+
+	spin_lock(&lane->frames.lock);
+	skb = __skb_dequeue(&lane->frames);
+	spin_unlock(&lane->frames.lock);
+	return skb;
+}
+
+/* What had been taken has arrived. */
+static void lane_done(struct vpback_lane *lane)
+{
+	smp_store_release(&lane->done, lane->done + 1);	/* after what was done with it */
+	if (wq_has_sleeper(&lane->wait))
+		wake_up_all(&lane->wait);
+}
+
+static int lane_end(struct vpback_lane *lane, int done, int budget)
+{
+	if (done < budget && napi_complete_done(&lane->napi, done) &&
+	    !skb_queue_empty_lockless(&lane->frames))
+		napi_schedule(&lane->napi);
+	return done;
+}
+
+/* Until all that is in it now has arrived where it goes; if that goes on at all. */
+void vpback_netdev_flush(struct vpback_lane *lane)
+{
+	u32 put;
+
+	spin_lock_bh(&lane->frames.lock);
+	put = lane->put;
+	spin_unlock_bh(&lane->frames.lock);
+	/* Pairs with the release in lane_done. */
+	wait_event_timeout(lane->wait, (s32)(smp_load_acquire(&lane->done) - put) >= 0, HZ);
+}
+
+/* Nothing takes frames from it while this runs. */
+void vpback_netdev_purge(struct vpback_lane *lane)
+{
+	struct sk_buff_head frames;
+
+	__skb_queue_head_init(&frames);
+	spin_lock_bh(&lane->frames.lock);
+	skb_queue_splice_init(&lane->frames, &frames);
+	smp_store_release(&lane->done, lane->put);	/* likewise */
+	spin_unlock_bh(&lane->frames.lock);
+	__skb_queue_purge(&frames);
+	wake_up_all(&lane->wait);
+}
+
+static void lane_init(struct vpback_lane *lane)
+{
+	skb_queue_head_init(&lane->frames);
+	init_waitqueue_head(&lane->wait);
+}
+
+/* --- the device ------------------------------------------------------------------ */
+
 static netdev_tx_t netdev_xmit(struct sk_buff *skb, struct net_device *netdev)
 {
 	struct vpback_link *link = ((struct netdev_priv *)netdev_priv(netdev))->link;
@@ -32,18 +127,15 @@ static netdev_tx_t netdev_xmit(struct sk_buff *skb, struct net_device *netdev)
 	rcu_read_lock();
 	vif = rcu_dereference(link->vif);
 	flow = vpback_steer_find_outbound(link, skb);
-	if (!vif || !flow || skb_cow_head(skb, 0) ||
-	    skb_queue_len_lockless(&link->out) >= VPBACK_MAX_FRAMES)
+	if (!vif || !flow || skb_cow_head(skb, 0))
 		goto drop;
 	eth = eth_hdr(skb);
 	ether_addr_copy(eth->h_dest, flow->state.nexthop);
 	ether_addr_copy(eth->h_source, link->mac);
 	if (__dev_forward_skb(vif, skb))	/* frees it when it fails */
 		goto out;
-	vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_OUT, 1);
 	skb->mark = VPBACK_STEER_MARK;
-	skb_queue_tail(&link->out, skb);
-	napi_schedule(&link->out_napi);
+	vpback_hold_outbound(flow, skb);
 	goto out;
 drop:
 	netdev->stats.tx_dropped++;
@@ -56,41 +148,39 @@ out:
 
 static int netdev_poll_in(struct napi_struct *napi, int budget)
 {
-	struct vpback_link *link = container_of(napi, struct vpback_link, in_napi);
+	struct vpback_link *link = container_of(napi, struct vpback_link, in.napi);
 	struct sk_buff *skb;
 	int done = 0;
 
-	while (done < budget && (skb = skb_dequeue(&link->in))) {
+	while (done < budget && (skb = lane_take(&link->in))) {
 		if (!__dev_forward_skb(link->netdev, skb))
 			netif_receive_skb(skb);
+		lane_done(&link->in);
 		done++;
 	}
-	if (done < budget && napi_complete_done(napi, done) && !skb_queue_empty(&link->in))
-		napi_schedule(napi);
-	return done;
+	return lane_end(&link->in, done, budget);
 }
 
 static int netdev_poll_out(struct napi_struct *napi, int budget)
 {
-	struct vpback_link *link = container_of(napi, struct vpback_link, out_napi);
+	struct vpback_link *link = container_of(napi, struct vpback_link, out.napi);
 	struct sk_buff *skb;
 	int done = 0;
 
-	while (done < budget && (skb = skb_dequeue(&link->out))) {
+	while (done < budget && (skb = lane_take(&link->out))) {
 		netif_receive_skb(skb);
+		lane_done(&link->out);
 		done++;
 	}
-	if (done < budget && napi_complete_done(napi, done) && !skb_queue_empty(&link->out))
-		napi_schedule(napi);
-	return done;
+	return lane_end(&link->out, done, budget);
 }
 
 static int netdev_open(struct net_device *netdev)
 {
 	struct vpback_link *link = ((struct netdev_priv *)netdev_priv(netdev))->link;
 
-	napi_enable(&link->in_napi);
-	napi_enable(&link->out_napi);
+	napi_enable(&link->in.napi);
+	napi_enable(&link->out.napi);
 	netif_start_queue(netdev);
 	return 0;
 }
@@ -100,10 +190,10 @@ static int netdev_stop(struct net_device *netdev)
 	struct vpback_link *link = ((struct netdev_priv *)netdev_priv(netdev))->link;
 
 	netif_stop_queue(netdev);
-	napi_disable(&link->in_napi);
-	napi_disable(&link->out_napi);
-	skb_queue_purge(&link->in);
-	skb_queue_purge(&link->out);
+	napi_disable(&link->in.napi);
+	napi_disable(&link->out.napi);
+	vpback_netdev_purge(&link->in);
+	vpback_netdev_purge(&link->out);
 	return 0;
 }
 
@@ -180,8 +270,8 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	spin_lock_init(&link->flows_lock);
 	for (i = 0; i < ARRAY_SIZE(link->flows); i++)
 		INIT_HLIST_HEAD(&link->flows[i]);
-	skb_queue_head_init(&link->in);
-	skb_queue_head_init(&link->out);
+	lane_init(&link->in);
+	lane_init(&link->out);
 
 	ret = netdev_read_mac(dev, handle, link->mac);
 	if (ret)
@@ -201,8 +291,8 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	link->netdev = netdev;
 	dev_net_set(netdev, dev->net);
 	eth_hw_addr_set(netdev, link->mac);
-	netif_napi_add(netdev, &link->in_napi, netdev_poll_in);
-	netif_napi_add(netdev, &link->out_napi, netdev_poll_out);
+	netif_napi_add(netdev, &link->in.napi, netdev_poll_in);
+	netif_napi_add(netdev, &link->out.napi, netdev_poll_out);
 	ret = register_netdev(netdev);
 	if (ret)
 		goto err_netdev;
@@ -239,8 +329,8 @@ void vpback_netdev_destroy(struct vpback_link *link)
 	vpback_steer_unhook(link);
 	rtnl_unlock();
 	unregister_netdev(link->netdev);
-	skb_queue_purge(&link->in);
-	skb_queue_purge(&link->out);
+	vpback_netdev_purge(&link->in);
+	vpback_netdev_purge(&link->out);
 	free_netdev(link->netdev);
 	kfree(link);
 }

@@ -3,8 +3,8 @@
  * pipe.c: a flow's state machine.  Its step, run by sched.c whenever something
  * happened, does what can be done now: asks the source for bytes (source.c), gives
  * those that are there to the sink in stream order (sink.c), takes back chunks that
- * no socket needs any more, tells of TRANSFERs that ended, and at the end freezes the
- * shadow.  It never sleeps for a disk or a peer.
+ * no socket needs any more, tells of TRANSFERs that ended, and of input that nobody
+ * reads, and at the end freezes the shadow.  It never sleeps for a disk or a peer.
  *
  * Of the TRANSFERs into something the first is worked on, and of the writes from the
  * buffer to disk; both at the same time.
@@ -15,7 +15,7 @@
 #include "vpback.h"
 
 #define MAX_RETRY_MS	1000U	/* doubled up to this while nothing moves */
-#define MAX_LINGER_MS	60000U
+#define MAX_SETTLE_MS	60000U
 
 void vpback_pipe_kick(struct vpback_flow *flow)
 {
@@ -52,6 +52,7 @@ void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer
 {
 	struct vpback_event *event = kzalloc(sizeof(*event), GFP_KERNEL | __GFP_NOFAIL);
 
+	INIT_LIST_HEAD(&event->node);
 	event->evt.type = XEN_VPIPE_EVT_TRANSFER_DONE;
 	event->evt.flow = flow->id;
 	event->evt.cookie = transfer->cookie;
@@ -175,24 +176,59 @@ static void pipe_retry_later(struct vpback_flow *flow)
 	flow->retry_ms = min(2 * flow->retry_ms, MAX_RETRY_MS);
 }
 
-static void pipe_detach_now(struct vpback_flow *flow, int status)
+static void pipe_detach_now(struct vpback_flow *flow)
 {
-	flow->timed_out = status == -ETIMEDOUT;
-	if (!flow->timed_out && flow->link) {
-		vpback_steer_del(flow);
+	if (flow->link) {
+		vpback_hold_again(flow);
 		vpback_sock_freeze(flow);
+		/* What it has sent goes before whatever the guest sends. */
+		vpback_netdev_flush(&flow->link->out);
 		flow->state.unread += vpback_source_held(flow);
 		vpback_stat_add(flow->dev, VPBACK_STAT_RETRANSMITS, flow->state.retransmits);
+		vpback_stat_add(flow->dev, VPBACK_STAT_DETACHES, 1);
 	}
 	vpback_sink_reclaim(flow, true);
 	flow->detached_event.evt.type = XEN_VPIPE_EVT_DETACHED;
 	flow->detached_event.evt.flow = flow->id;
-	flow->detached_event.evt.status = status;
-	if (flow->link)
-		vpback_stat_add(flow->dev, VPBACK_STAT_DETACHES, 1);
 	/* From here on what is unread is the ring's. */
-	smp_store_release(&flow->detached, !flow->timed_out);
+	smp_store_release(&flow->detached, true);
 	vpback_ring_event(flow->queue, &flow->detached_event);
+}
+
+/* The guest has nothing to do with the flow just now: would it, if it knew? */
+static void pipe_look_for_input(struct vpback_flow *flow)
+{
+	bool tell;
+
+	/* The shadow may not be there yet: the flow's frames can kick it before. */
+	if (!flow->link || !smp_load_acquire(&flow->complete) || READ_ONCE(flow->input_told))
+		return;
+	WRITE_ONCE(flow->want_input, true);
+	smp_mb();	/* ask to be told before looking */
+	if (!vpback_sock_input(flow) && (!flow->started || !vpback_source_held(flow)))
+		return;
+	spin_lock(&flow->lock);
+	tell = !flow->input_told && list_empty(&flow->transfers) && list_empty(&flow->writes) &&
+	       !READ_ONCE(flow->feeder);
+	if (tell)
+		WRITE_ONCE(flow->input_told, true);
+	spin_unlock(&flow->lock);
+	WRITE_ONCE(flow->want_input, false);
+	if (!tell)
+		return;
+	flow->input_event.evt.type = XEN_VPIPE_EVT_INPUT;
+	flow->input_event.evt.flow = flow->id;
+	vpback_ring_event(flow->queue, &flow->input_event);
+}
+
+/* May the shadow be frozen?  Or is that too early, and we shall be kicked. */
+static bool pipe_settled(struct vpback_flow *flow)
+{
+	if (!flow->link)
+		return true;
+	if (!READ_ONCE(flow->drained))
+		return false;
+	return time_after_eq(jiffies, READ_ONCE(flow->settle_until)) || vpback_sock_settled(flow);
 }
 
 /* Move what can be moved into something.  True: there is more to do now. */
@@ -223,7 +259,7 @@ bool vpback_pipe_step(struct vpback_task *task)
 	struct vpback_flow *flow = container_of(task, struct vpback_flow, task);
 	bool cancelled, detach, more = false;
 
-	if (flow->detached || flow->timed_out)
+	if (flow->detached)
 		return false;
 	spin_lock(&flow->lock);
 	cancelled = flow->cancelled;
@@ -248,13 +284,12 @@ bool vpback_pipe_step(struct vpback_task *task)
 	if (!more && (flow->starved || flow->nr_chunks || flow->nr_sent ||
 		      READ_ONCE(flow->charged)))
 		pipe_retry_later(flow);
+	if (!detach)
+		pipe_look_for_input(flow);
 	if (!detach || READ_ONCE(flow->feeder))
 		return more;
-	if (!flow->link || vpback_sock_settled(flow))
-		pipe_detach_now(flow, 0);
-	else if (cancelled && !READ_ONCE(flow->linger_forever) &&
-		 time_after_eq(jiffies, READ_ONCE(flow->linger_until)))
-		pipe_detach_now(flow, -ETIMEDOUT);
+	if (pipe_settled(flow))
+		pipe_detach_now(flow);
 	return false;
 }
 
@@ -292,6 +327,7 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 	if (ret)
 		goto out;
 	flow->started = true;
+	WRITE_ONCE(flow->input_told, false);
 	if (sink)
 		vpback_flow_feed(flow, transfer, sink);
 	if (write) {
@@ -304,36 +340,35 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 	}
 out:
 	spin_unlock(&flow->lock);
-	if (!ret)
-		vpback_pipe_kick(flow);
-	return ret;
+	if (ret)
+		return ret;
+	if (sink)
+		WRITE_ONCE(sink->input_told, false);
+	vpback_pipe_kick(flow);
+	return 0;
 }
 
-void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms)
+void vpback_pipe_cancel(struct vpback_flow *flow)
 {
-	unsigned long until = jiffies + msecs_to_jiffies(min(linger_ms, MAX_LINGER_MS));
-	bool forever = linger_ms == XEN_VPIPE_LINGER_FOREVER;
-
 	spin_lock(&flow->lock);
 	flow->cancelled = true;
-	flow->linger_forever = forever;
-	flow->linger_until = until;
 	spin_unlock(&flow->lock);
-	if (!forever)
-		mod_timer(&flow->linger_timer, until + 1);
 	vpback_flow_kick_all(flow);
 }
 
-int vpback_pipe_detach(struct vpback_flow *flow)
+/* Once what was asked of it has ended, and after so long that its peer may settle. */
+int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms)
 {
-	bool already;
+	unsigned long until = jiffies + msecs_to_jiffies(min(settle_ms, MAX_SETTLE_MS));
 
-	spin_lock(&flow->lock);
-	already = flow->detach;
-	flow->detach = true;
-	spin_unlock(&flow->lock);
-	if (already)
+	if (smp_load_acquire(&flow->detached))	/* as the ring does for RETURN */
 		return -EALREADY;
+	spin_lock(&flow->lock);
+	flow->detach = true;
+	WRITE_ONCE(flow->settle_until, until);
+	spin_unlock(&flow->lock);
+	if (settle_ms)
+		mod_timer(&flow->settle_timer, until + 1);
 	vpback_pipe_kick(flow);
 	return 0;
 }

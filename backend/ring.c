@@ -93,8 +93,10 @@ void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
 	bool notify;
 
 	spin_lock(&queue->events_lock);
-	list_add_tail(&event->node, &queue->events);
-	queue->nr_events++;
+	if (list_empty(&event->node)) {		/* or the same waits there already */
+		list_add_tail(&event->node, &queue->events);
+		queue->nr_events++;
+	}
 	notify = ring_flush_events(queue);
 	spin_unlock(&queue->events_lock);
 	if (notify) {
@@ -114,7 +116,7 @@ void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow)
 			continue;
 		list_del_init(&event->node);
 		queue->nr_events--;
-		if (event != &flow->detached_event)
+		if (event->evt.type == XEN_VPIPE_EVT_TRANSFER_DONE)
 			kfree(event);
 	}
 	spin_unlock(&queue->events_lock);
@@ -267,6 +269,16 @@ static int ring_unread(struct vpback_queue *queue, struct vpback_flow *flow,
 	return ret;
 }
 
+/* The next bytes that go home; some, or an error. */
+static int ring_return_bytes(struct vpback_flow *flow, void *to, u32 len)
+{
+	u32 unread = flow->state.unread;
+
+	if (flow->returned < unread)
+		return vpback_source_return(flow, to, min(len, unread - flow->returned));
+	return vpback_sock_read_queue(flow, flow->returned - unread, to, len);
+}
+
 static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 		       const struct xen_vpipe_return *args, u32 *value)
 {
@@ -285,14 +297,14 @@ static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 	if (!page)
 		return -EINVAL;
 	memcpy(page, &flow->state, sizeof(flow->state));
-	left = flow->state.unread - flow->returned;
+	left = flow->state.unread + flow->state.write_seq - flow->state.snd_una - flow->returned;
 	for (i = 1; left && i < args->nr_pages; i++) {
 		page = vpback_ring_page(queue, args->page[i]);
 		if (!page)
 			return -EINVAL;
 		for (n = 0; left && n < XEN_VPIPE_PAGE_SIZE; n += ret, left -= ret) {
-			ret = vpback_source_return(flow, page + n,
-						   min_t(u32, left, XEN_VPIPE_PAGE_SIZE - n));
+			ret = ring_return_bytes(flow, page + n,
+						min_t(u32, left, XEN_VPIPE_PAGE_SIZE - n));
 			if (ret <= 0)
 				return ret ?: -EIO;
 			flow->returned += ret;
@@ -324,10 +336,10 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 	case XEN_VPIPE_OP_TRANSFER:
 		return vpback_transfer_request(queue, flow, &req->u.transfer);
 	case XEN_VPIPE_OP_CANCEL:
-		vpback_pipe_cancel(flow, req->u.cancel.linger_ms);
+		vpback_pipe_cancel(flow);
 		return 0;
 	case XEN_VPIPE_OP_DETACH:
-		return flow->queue_status ?: vpback_pipe_detach(flow);
+		return flow->queue_status ?: vpback_pipe_detach(flow, req->u.detach.settle_ms);
 	case XEN_VPIPE_OP_RETURN:
 		return ring_return(queue, flow, &req->u.ret, value);
 	case XEN_VPIPE_OP_RELEASE:

@@ -5,8 +5,8 @@
  * Made with TCP_REPAIR on a kernel socket in the domain's private namespace: bound
  * to the guest's address, "connected" without a SYN, given the sequence numbers,
  * options and windows of the original, then its send queue: what had been sent as
- * sent, the rest to be sent.  Live from then on.  It ends silently, by TCP_REPAIR
- * again, when the connection has gone home.
+ * sent, the rest to be sent.  Live from then on.  When the connection goes home its
+ * send queue does so too, and the shadow ends silently.
  */
 #include <linux/bvec.h>
 #include <linux/net.h>
@@ -53,7 +53,7 @@ static void sock_data_ready(struct sock *sk)
 
 	read_lock_bh(&sk->sk_callback_lock);
 	flow = sk->sk_user_data;
-	if (flow && READ_ONCE(flow->want_data))
+	if (flow && (READ_ONCE(flow->want_data) || READ_ONCE(flow->want_input)))
 		vpback_pipe_kick(flow);
 	read_unlock_bh(&sk->sk_callback_lock);
 }
@@ -174,7 +174,8 @@ static void sock_go_live(struct vpback_flow *flow)
 	tcp_sk(sk)->repair = 0;
 	tcp_sk(sk)->repair_queue = TCP_NO_QUEUE;
 	sk->sk_reuse = SK_NO_REUSE;
-	smp_store_release(&flow->live, true);	/* after all of the above */
+	vpipe_tcp_age_queue(sk, &flow->state);
+	vpback_hold_live(flow);
 }
 
 /*
@@ -215,8 +216,9 @@ int vpback_sock_create(struct vpback_flow *flow)
 	lock_sock(socket->sk);
 	if (st->snd_nxt == st->snd_una)
 		sock_go_live(flow);
-	flow->complete = st->write_seq == st->snd_una;
 	release_sock(socket->sk);
+	/* Whoever sees it sees the socket. */
+	smp_store_release(&flow->complete, st->write_seq == st->snd_una);
 	return 0;
 err:
 	sock_set_int(socket, SOL_TCP, TCP_REPAIR, TCP_REPAIR_ON);
@@ -247,8 +249,8 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
 	if (flow->queued < sent) {
 		n = min(len, sent - flow->queued);
-		tp->repair_queue = TCP_SEND_QUEUE;
-		ret = vpipe_tcp_append(sk, data, n);
+		ret = vpipe_tcp_append_sent(sk, data, n);
+		tp->repair = 1;		/* more of it may come */
 		if (!ret) {
 			flow->queued += n;
 			data += n;
@@ -260,12 +262,12 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		}
 	}
 	if (!ret && len) {
-		ret = vpipe_tcp_append(sk, data, len);
+		ret = vpipe_tcp_append(sk, data, len, 0);
 		if (!ret)
 			flow->queued += len;
 	}
 	if (!ret && last)
-		flow->complete = true;
+		smp_store_release(&flow->complete, true);	/* as in _create */
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	release_sock(sk);
 	/* What frames may have come to cannot be taken back. */
@@ -372,6 +374,21 @@ bool vpback_sock_settled(struct vpback_flow *flow)
 	return settled;
 }
 
+/* Is there something that its program would like to know? */
+bool vpback_sock_input(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (READ_ONCE(sk->sk_state) == TCP_CLOSE || READ_ONCE(sk->sk_err))
+		return true;
+	/* The end of the stream is no news to a guest which has seen it. */
+	if (flow->state.state == XEN_VPIPE_TCP_CLOSE_WAIT)
+		return false;
+	return READ_ONCE(tp->rcv_nxt) != READ_ONCE(tp->copied_seq) ||
+	       READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN;
+}
+
 /* The connection's state into flow->state; the socket does nothing any more. */
 void vpback_sock_freeze(struct vpback_flow *flow)
 {
@@ -379,6 +396,8 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 	struct sock *sk = flow->socket->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
 
+	lock_sock(sk);
+	release_sock(sk);	/* what waits in the backlog is received */
 	lock_sock(sk);
 	vpipe_tcp_stop_timers(sk);
 	vpipe_tcp_snapshot(sk, st);
@@ -391,6 +410,9 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 	} else {
 		st->state = XEN_VPIPE_TCP_CLOSED;
 		st->error = sk->sk_err ?: -flow->sock_error ?: ECONNRESET;
+		/* Nobody will have it. */
+		st->snd_una = st->write_seq;
+		st->snd_nxt = st->write_seq;
 	}
 	if (sock_flag(sk, SOCK_DONE)) {		/* the FIN is not data */
 		st->rcv_nxt--;
@@ -412,6 +434,18 @@ int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len)
 	struct msghdr msg = {};
 
 	return kernel_recvmsg(flow->socket, &msg, &vec, 1, len, MSG_DONTWAIT);
+}
+
+/* The same of its send queue, from `offset` bytes behind snd_una on. */
+u32 vpback_sock_read_queue(struct vpback_flow *flow, u32 offset, void *to, u32 len)
+{
+	struct sock *sk = flow->socket->sk;
+	u32 n;
+
+	lock_sock(sk);
+	n = vpipe_tcp_copy_queue(sk, flow->state.snd_una, offset, to, len);
+	release_sock(sk);
+	return n;
 }
 
 /* The end of the shadow: silent, or with a RST.  May sleep. */

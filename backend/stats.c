@@ -61,6 +61,12 @@ STAT(bytes_total, VPBACK_STAT_BYTES);		/* bytes given to a socket or a disk */
 STAT(referenced_bytes_total, VPBACK_STAT_REFERENCED);	/* from socket to socket, not copied */
 STAT(frames_in_total, VPBACK_STAT_FRAMES_IN);	/* steered to shadow sockets */
 STAT(frames_out_total, VPBACK_STAT_FRAMES_OUT);	/* sent by shadow sockets */
+STAT(frames_held_total, VPBACK_STAT_FRAMES_HELD);	/* while a flow was between its homes */
+STAT(frames_stray_total, VPBACK_STAT_FRAMES_STRAY);	/* that the guest received, and sent back */
+STAT(attach_us_total, VPBACK_STAT_ATTACH_US);	/* from ATTACH until the shadow receives */
+STAT(attach_us_max, VPBACK_STAT_ATTACH_US_MAX);	/* the longest of these */
+STAT(return_us_total, VPBACK_STAT_RETURN_US);	/* from the freeze of a shadow to RELEASE */
+STAT(return_us_max, VPBACK_STAT_RETURN_US_MAX);	/* the longest of these */
 STAT(frames_dropped_total, VPBACK_STAT_FRAMES_DROPPED);	/* late ones of the guest, or no room */
 STAT(retransmits_total, VPBACK_STAT_RETRANSMITS);	/* segments, of ended flows */
 STAT(events_total, VPBACK_STAT_EVENTS);		/* notifications to the guest */
@@ -93,6 +99,12 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_referenced_bytes_total.attr,
 	&dev_attr_frames_in_total.attr,
 	&dev_attr_frames_out_total.attr,
+	&dev_attr_frames_held_total.attr,
+	&dev_attr_frames_stray_total.attr,
+	&dev_attr_attach_us_total.attr,
+	&dev_attr_attach_us_max.attr,
+	&dev_attr_return_us_total.attr,
+	&dev_attr_return_us_max.attr,
 	&dev_attr_frames_dropped_total.attr,
 	&dev_attr_retransmits_total.attr,
 	&dev_attr_events_total.attr,

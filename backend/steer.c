@@ -3,11 +3,12 @@
  * steer.c: which frames belong to an offloaded flow.
  *
  * On the guest's vif, at the netdev hooks: what the host would send to the guest
- * for a flow (egress) goes to our netdev instead; what still comes from the guest
- * itself (ingress) is let through if it was sent before the hand-over, by sequence
- * number, and dropped otherwise.  Frames of a shadow socket are injected at the
+ * for a flow (egress) goes to our netdev instead, or is held (hold.c); what still
+ * comes from the guest itself (ingress) is let through if it was sent before the
+ * hand-over, by sequence number, and dropped otherwise; what the guest got of the
+ * peer's too late comes back here.  Frames of a shadow socket are injected at the
  * same vif as if the guest had sent them, so the host's bridge, firewall and
- * anti-spoofing rules see nothing new; a mark tells them apart at the hook.
+ * anti-spoofing rules see nothing new; a mark tells them apart at the hooks.
  */
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
@@ -26,6 +27,7 @@ struct steer_key {
 	__be32 local, peer;
 	__be16 local_port, peer_port;
 	u32 seq_end;
+	struct tcphdr tcp;
 };
 
 /* Take the key out of a frame that goes to (or comes from) the guest. */
@@ -45,6 +47,7 @@ static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *ke
 	tcp = skb_header_pointer(skb, tcp_offset, sizeof(_tcp), &_tcp);
 	if (!tcp)
 		return false;
+	key->tcp = *tcp;
 	key->local = to_guest ? ip->daddr : ip->saddr;
 	key->peer = to_guest ? ip->saddr : ip->daddr;
 	key->local_port = to_guest ? tcp->dest : tcp->source;
@@ -97,7 +100,7 @@ struct vpback_flow *vpback_steer_find_outbound(struct vpback_link *link, struct 
 	return steer_parse(skb, false, &key) ? steer_lookup(link, &key) : NULL;
 }
 
-/* From here on the flow's frames are ours.  -EADDRINUSE */
+/* From here on the flow's frames are held.  -EADDRINUSE */
 int vpback_steer_add(struct vpback_link *link, struct vpback_flow *flow)
 {
 	struct steer_key key;
@@ -105,6 +108,7 @@ int vpback_steer_add(struct vpback_link *link, struct vpback_flow *flow)
 
 	steer_flow_key(flow, &key);
 	flow->guest_limit = flow->state.snd_nxt;
+	vpback_hold_init(flow);
 	spin_lock_bh(&link->flows_lock);
 	if (steer_lookup(link, &key))
 		ret = -EADDRINUSE;
@@ -133,23 +137,14 @@ static unsigned int steer_to_guest(void *priv, struct sk_buff *skb,
 	struct vpback_flow *flow;
 	struct steer_key key;
 
+	if (skb->mark == VPBACK_STEER_MARK) {
+		skb->mark = 0;
+		return NF_ACCEPT;
+	}
 	if (!steer_parse(skb, true, &key))
 		return NF_ACCEPT;
 	flow = steer_lookup(link, &key);
-	if (!flow || !READ_ONCE(flow->live))
-		return NF_ACCEPT;
-	skb = skb_share_check(skb, GFP_ATOMIC);
-	if (!skb)
-		return NF_STOLEN;
-	if (skb_queue_len_lockless(&link->in) >= VPBACK_MAX_FRAMES) {
-		vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
-		kfree_skb(skb);
-		return NF_STOLEN;
-	}
-	vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_IN, 1);
-	skb_queue_tail(&link->in, skb);
-	napi_schedule(&link->in_napi);
-	return NF_STOLEN;
+	return flow ? vpback_hold_inbound(flow, skb) : NF_ACCEPT;
 }
 
 static unsigned int steer_from_guest(void *priv, struct sk_buff *skb,
@@ -166,10 +161,19 @@ static unsigned int steer_from_guest(void *priv, struct sk_buff *skb,
 	if (!steer_parse(skb, false, &key))
 		return NF_ACCEPT;
 	flow = steer_lookup(link, &key);
-	if (!flow || !READ_ONCE(flow->live) || !after(key.seq_end, flow->guest_limit))
+	if (flow) {
+		if (READ_ONCE(flow->home) || !after(key.seq_end, flow->guest_limit))
+			return NF_ACCEPT;
+		vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
+		return NF_DROP;
+	}
+	if (!steer_parse(skb, true, &key))
 		return NF_ACCEPT;
-	vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
-	return NF_DROP;
+	flow = steer_lookup(link, &key);
+	if (!flow)
+		return NF_ACCEPT;
+	vpback_hold_stray(flow, skb, &key.tcp);
+	return NF_STOLEN;
 }
 
 int vpback_steer_hook(struct vpback_link *link, struct net_device *vif)
@@ -204,7 +208,7 @@ void vpback_steer_unhook(struct vpback_link *link)
 	synchronize_net();
 	/* Frames on their way to the vif do not hold it. */
 	if (netif_running(link->netdev))
-		napi_synchronize(&link->out_napi);
-	skb_queue_purge(&link->out);
+		napi_synchronize(&link->out.napi);
+	vpback_netdev_purge(&link->out);
 	dev_put(vif);
 }

@@ -5,8 +5,8 @@
  * The way of a transfer: ring.c (copy once, dispatch) -> transfer.c (validate)
  * -> pipe.c (the flow's state machine, run by sched.c) -> source.c (bytes into pages of pool.c, by
  * disk.c or sock.c) -> sink.c (out of them: sock.c, disk.c, or they stay in the
- * flow's buffer) -> netdev.c, steer.c (frames of the flow, as if the guest had sent
- * them) -> ... -> ring.c (events).
+ * flow's buffer) -> netdev.c, steer.c, hold.c (frames of the flow, as if the guest had
+ * sent them) -> ... -> ring.c (events).
  */
 #ifndef _VPBACK_H
 #define _VPBACK_H
@@ -38,7 +38,13 @@ enum vpback_stat {
 	VPBACK_STAT_REFERENCED,		/* from socket to socket, not copied */
 	VPBACK_STAT_FRAMES_IN,		/* steered to shadow sockets */
 	VPBACK_STAT_FRAMES_OUT,		/* sent by shadow sockets */
+	VPBACK_STAT_FRAMES_HELD,	/* while their flow was between its homes */
+	VPBACK_STAT_FRAMES_STRAY,	/* of them, the guest had received and sent back */
 	VPBACK_STAT_FRAMES_DROPPED,	/* late frames of the guest, or no room */
+	VPBACK_STAT_ATTACH_US,		/* from ATTACH until the shadow receives, sum */
+	VPBACK_STAT_ATTACH_US_MAX,
+	VPBACK_STAT_RETURN_US,		/* from the shadow's freeze to RELEASE, sum */
+	VPBACK_STAT_RETURN_US_MAX,
 	VPBACK_STAT_RETRANSMITS,
 	VPBACK_STAT_EVENTS,		/* notifications sent to the guest */
 	VPBACK_STATS
@@ -124,7 +130,15 @@ void vpback_disk_exit(struct vpback_device *dev);
 /* --- netdev.c and steer.c: the frames of offloaded flows ---------------------- */
 
 #define VPBACK_HASH_BITS	8
-#define VPBACK_MAX_FRAMES	4096	/* waiting in a link, each way */
+#define VPBACK_MAX_FRAMES	4096	/* waiting in a link, each way; held, of a domain */
+
+/* Frames on their way, in order, delivered by a NAPI. */
+struct vpback_lane {
+	struct sk_buff_head frames;	/* its lock serialises put as well */
+	struct napi_struct napi;
+	u32 put, done;			/* frames that were put in, that have arrived */
+	wait_queue_head_t wait;		/* for done */
+};
 
 /* A guest's vif and its counterpart in the device's network namespace. */
 struct vpback_link {
@@ -143,12 +157,15 @@ struct vpback_link {
 	struct hlist_head flows[1 << VPBACK_HASH_BITS];	/* RCU; writers: flows_lock */
 	spinlock_t flows_lock;
 	u32 hash_seed;
-	struct sk_buff_head in, out;
-	struct napi_struct in_napi, out_napi;
+	struct vpback_lane in, out;	/* to the shadow sockets, and from them */
 };
 
 struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle);
 void vpback_netdev_destroy(struct vpback_link *link);
+void vpback_netdev_receive(struct vpback_link *link, struct sk_buff *skb);
+void vpback_netdev_send(struct vpback_link *link, struct sk_buff *skb);
+void vpback_netdev_flush(struct vpback_lane *lane);
+void vpback_netdev_purge(struct vpback_lane *lane);
 
 int vpback_steer_hook(struct vpback_link *link, struct net_device *vif);
 void vpback_steer_unhook(struct vpback_link *link);
@@ -158,8 +175,29 @@ struct vpback_flow *vpback_steer_find_outbound(struct vpback_link *link, struct 
 int vpback_netdev_init(void);
 void vpback_netdev_exit(void);
 
-/* On frames of shadow sockets, between injection and the ingress hook. */
+/* On frames that we put on a vif, either way, until they have passed its hook. */
 #define VPBACK_STEER_MARK	0x76706970U
+
+/* --- hold.c: the frames of a flow between its two homes ----------------------------- */
+
+enum vpback_frames {
+	VPBACK_FRAMES_HELD,	/* are kept for whoever will have the connection */
+	VPBACK_FRAMES_OURS,	/* are the shadow's */
+	VPBACK_FRAMES_GUEST,	/* are the guest's */
+};
+
+struct tcphdr;
+
+void vpback_hold_init(struct vpback_flow *flow);
+void vpback_hold_mark(struct vpback_flow *flow);
+unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb);
+void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const struct tcphdr *tcp);
+void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb);
+void vpback_hold_drained(struct vpback_flow *flow);
+void vpback_hold_live(struct vpback_flow *flow);
+void vpback_hold_again(struct vpback_flow *flow);
+void vpback_hold_release(struct vpback_flow *flow);
+void vpback_hold_end(struct vpback_flow *flow, bool guest_lives);
 
 /* --- sock.c: shadow sockets ----------------------------------------------------- */
 
@@ -173,8 +211,10 @@ int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsign
 int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len);
 int vpback_sock_ended(struct vpback_flow *flow);
 bool vpback_sock_settled(struct vpback_flow *flow);
+bool vpback_sock_input(struct vpback_flow *flow);
 void vpback_sock_freeze(struct vpback_flow *flow);
 int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
+u32 vpback_sock_read_queue(struct vpback_flow *flow, u32 offset, void *to, u32 len);
 void vpback_sock_release(struct vpback_flow *flow, bool reset);
 
 /* --- pipe.c: a flow's state machine ---------------------------------------------- */
@@ -223,19 +263,31 @@ struct vpback_flow {
 	bool hashed;
 	u32 guest_limit;		/* the guest's own frames end here, in sequence space */
 
+	/* hold.c's */
+	spinlock_t frames_lock;		/* serialises all of these; softirq */
+	enum vpback_frames frames;	/* whose those of the peer are */
+	bool drained;			/* the guest has no frame of the flow any more */
+	bool home;			/* the shadow is (about to be) frozen: the guest may send */
+	struct sk_buff_head strays, held;	/* from the peer: by the guest, and after that */
+	struct sk_buff_head gated;	/* from the shadow */
+	u64 marker;			/* how the last stray is known */
+	struct timer_list hold_timer;	/* if it does not come */
+	ktime_t moves_since;		/* the last hand-over or return began */
+
 	/* sock.c's */
 	struct socket *socket;
 	u32 queued;			/* bytes of the send queue that came */
 	int queue_status;		/* that of a QUEUE which failed: none may follow */
 	bool complete;			/* all of them */
-	bool live;			/* what had been sent came: frames are steered */
+	bool live;			/* what had been sent came: it can receive */
 	int sock_error;			/* as sendmsg said it, negative */
 	bool want_acks;			/* kick at each acknowledgement */
 	bool want_space;		/* kick when there is room again */
 	bool want_data;			/* kick when something has come */
+	bool want_input;		/* likewise, when it is nobody's turn to read */
 
 	struct vpback_task task;
-	struct timer_list linger_timer;	/* after a cancel */
+	struct timer_list settle_timer;	/* before a detach */
 	struct timer_list retry_timer;	/* when nobody may kick us */
 	unsigned int retry_ms;
 	struct timer_list gather_timer;	/* no more has come for a while */
@@ -252,8 +304,8 @@ struct vpback_flow {
 	bool started;			/* there was a TRANSFER */
 	bool write_failed;		/* what is at the buffer's head is not what was expected */
 	bool cancelled, detach, detached;
-	bool linger_forever;		/* with cancelled; else: */
-	unsigned long linger_until;	/* jiffies */
+	unsigned long settle_until;	/* jiffies; of a detach */
+	bool input_told;		/* there is something to be read, and nobody reads */
 
 	/* The ring's before `started` and once `detached`. */
 	struct list_head unread;	/* what precedes that which the socket has received */
@@ -272,9 +324,8 @@ struct vpback_flow {
 	unsigned int charged;		/* chunks, for what its socket keeps; the same */
 	atomic_t bios;			/* chunks with bios in flight */
 	wait_queue_head_t bios_wait;
-	bool timed_out;			/* its connection is to be reset */
-	u32 returned;			/* bytes of unread data given back */
-	struct vpback_event detached_event;
+	u32 returned;			/* bytes given back: unread ones, then the send queue */
+	struct vpback_event detached_event, input_event;
 };
 
 /* Chunks that count against VPBACK_MAX_CHUNKS. */
@@ -286,8 +337,8 @@ static inline unsigned int vpback_pipe_held(const struct vpback_flow *flow)
 int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *transfer,
 			 struct vpback_flow *sink);
 bool vpback_pipe_fresh(struct vpback_flow *flow);
-void vpback_pipe_cancel(struct vpback_flow *flow, u32 linger_ms);
-int vpback_pipe_detach(struct vpback_flow *flow);
+void vpback_pipe_cancel(struct vpback_flow *flow);
+int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms);
 bool vpback_pipe_step(struct vpback_task *task);
 void vpback_pipe_kick(struct vpback_flow *flow);
 void vpback_pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk);
@@ -368,6 +419,7 @@ struct vpback_device {
 
 	spinlock_t feed_lock;		/* serialises which flow feeds which; softirq */
 	atomic_t nr_flows;
+	atomic_t frames_held;		/* by all flows */
 	atomic64_t reserved;		/* by all flows, bytes */
 	atomic64_t stat[VPBACK_STATS];
 	struct ratelimit_state complaints;
@@ -376,6 +428,17 @@ struct vpback_device {
 static inline void vpback_stat_add(struct vpback_device *dev, enum vpback_stat stat, u64 n)
 {
 	atomic64_add(n, &dev->stat[stat]);
+}
+
+/* How long something took, into a sum and the maximum behind it. */
+static inline void vpback_stat_time(struct vpback_device *dev, enum vpback_stat sum,
+				    ktime_t since)
+{
+	s64 us = ktime_us_delta(ktime_get(), since), max = atomic64_read(&dev->stat[sum + 1]);
+
+	atomic64_add(us, &dev->stat[sum]);
+	while (us > max && !atomic64_try_cmpxchg(&dev->stat[sum + 1], &max, us))
+		;
 }
 
 int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net);

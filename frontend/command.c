@@ -11,26 +11,21 @@
 /* The receive window cannot have let in more than this. */
 #define MAX_UNREAD		(64U << 20)
 
-static struct vpfront_leg *command_leg(struct vpfront_pipe *pipe,
-				       const struct xen_vpipe_request *req)
-{
-	return &pipe->leg[pipe->nr_legs > 1 && req->flow == pipe->leg[1].flow];
-}
+/* Nor a send buffer. */
+#define MAX_QUEUE		(64U << 20)
 
-static int *command_status_of(struct vpfront_pipe *pipe, const struct xen_vpipe_request *req)
+static int *command_status_of(struct vpfront_flow *flow, u16 op)
 {
-	struct vpfront_leg *leg = command_leg(pipe, req);
-
-	switch (req->op) {
+	switch (op) {
 	case XEN_VPIPE_OP_ATTACH:
 	case XEN_VPIPE_OP_OPEN:
-		return &leg->attach_status;
+		return &flow->attach_status;
 	case XEN_VPIPE_OP_QUEUE:
-		return &leg->queue_status;
+		return &flow->queue_status;
 	case XEN_VPIPE_OP_UNREAD:
-		return &leg->unread_status;
+		return &flow->unread_status;
 	case XEN_VPIPE_OP_TRANSFER:
-		return &pipe->transfer_status;
+		return &flow->pipe->transfer_status;
 	default:
 		return NULL;
 	}
@@ -50,69 +45,84 @@ static void command_unpin_refused(struct vpfront_pipe *pipe, u64 cookie)
 }
 
 /* Look at all answers; the first failure of each kind of command is kept. */
-void vpfront_command_collect(struct vpfront_pipe *pipe)
+void vpfront_command_collect(struct vpfront_flow *flow)
 {
 	struct vpfront_call *call, *next;
 
-	vpfront_ring_kick(pipe->queue);
-	list_for_each_entry_safe(call, next, &pipe->calls, node) {
-		int ret = vpfront_ring_wait(pipe->queue, call);
-		int *status = command_status_of(pipe, &call->req);
+	vpfront_ring_kick(flow->queue);
+	list_for_each_entry_safe(call, next, &flow->calls, node) {
+		int ret = vpfront_ring_wait(flow->queue, call);
+		int *status = command_status_of(flow, call->req.op);
 
 		if (ret && status && !*status)
 			*status = ret;
+		if (!ret && call->req.op == XEN_VPIPE_OP_ATTACH)
+			vpfront_strays_go(&flow->sock);
 		if (!ret && call->req.op == XEN_VPIPE_OP_UNREAD)
-			command_leg(pipe, &call->req)->unread_sent += call->req.u.queue.length;
+			flow->unread_sent += call->req.u.queue.length;
 		if (ret && call->req.op == XEN_VPIPE_OP_TRANSFER)
-			command_unpin_refused(pipe, call->req.u.transfer.cookie);
+			command_unpin_refused(flow->pipe, call->req.u.transfer.cookie);
 		list_del(&call->node);
-		vpfront_ring_call_free(pipe->queue, call);
+		vpfront_ring_call_free(flow->queue, call);
 	}
 }
 
-static struct vpfront_call *command_alloc(struct vpfront_pipe *pipe, struct vpfront_leg *leg,
-					  u16 op, unsigned int nr_pages)
+/* Of all flows of an operation, which may have commands on one another's behalf. */
+void vpfront_command_collect_all(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < pipe->nr_flows; i++)
+		vpfront_command_collect(pipe->flow[i]);
+}
+
+static struct vpfront_call *command_alloc(struct vpfront_flow *flow, u16 op,
+					  unsigned int nr_pages)
 {
 	struct vpfront_call *call;
 
-	call = vpfront_ring_call_alloc(pipe->queue, op, leg->flow, nr_pages, false);
+	call = vpfront_ring_call_alloc(flow->queue, op, flow->id, nr_pages, false);
 	if (call)
 		return call;
-	vpfront_command_collect(pipe);		/* hold nothing while waiting */
-	return vpfront_ring_call_alloc(pipe->queue, op, leg->flow, nr_pages, true);
+	/* Hold nothing while waiting; a flow that comes home alone holds only its own. */
+	if (READ_ONCE(flow->state) == VPFRONT_FLOW_BUSY)
+		vpfront_command_collect_all(flow->pipe);
+	else
+		vpfront_command_collect(flow);
+	return vpfront_ring_call_alloc(flow->queue, op, flow->id, nr_pages, true);
 }
 
-static int command_push(struct vpfront_pipe *pipe, struct vpfront_call *call)
+static int command_push(struct vpfront_flow *flow, struct vpfront_call *call)
 {
-	int ret = vpfront_ring_push(pipe->queue, call);
+	int ret = vpfront_ring_push(flow->queue, call);
 
 	if (ret)
-		vpfront_ring_call_free(pipe->queue, call);
+		vpfront_ring_call_free(flow->queue, call);
 	else
-		list_add_tail(&call->node, &pipe->calls);
+		list_add_tail(&call->node, &flow->calls);
 	return ret;
 }
 
 /* Hand over the connection, or, without one, make a flow for a copy. */
-int vpfront_command_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg)
+int vpfront_command_attach(struct vpfront_flow *flow)
 {
 	struct vpfront_call *call;
 
-	if (!leg->sock.socket)
-		return vpfront_command_simple(pipe, leg, XEN_VPIPE_OP_OPEN);
-	call = command_alloc(pipe, leg, XEN_VPIPE_OP_ATTACH, 1);
+	if (!flow->sock.sk)
+		return vpfront_command_simple(flow, XEN_VPIPE_OP_OPEN);
+	call = command_alloc(flow, XEN_VPIPE_OP_ATTACH, 1);
 	if (!call)
 		return -EIO;
 	call->req.u.attach.page = call->page[0];
-	memcpy(vpfront_ring_page(pipe->queue, call->page[0]), &leg->sock.state,
-	       sizeof(leg->sock.state));
-	return command_push(pipe, call);
+	memcpy(vpfront_ring_page(flow->queue, call->page[0]), &flow->sock.state,
+	       sizeof(flow->sock.state));
+	return command_push(flow, call);
 }
 
 /* The send queue, sent and unsent alike (QUEUE), or what was not read (UNREAD). */
-int vpfront_command_queue(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op)
+int vpfront_command_queue(struct vpfront_flow *flow, u16 op)
 {
-	struct vpfront_sock *vs = &leg->sock;
+	struct vpfront_sock *vs = &flow->sock;
 	bool send = op == XEN_VPIPE_OP_QUEUE;
 	u32 total = send ? vs->state.write_seq - vs->state.snd_una : vs->unread, at, i;
 	int ret;
@@ -120,32 +130,32 @@ int vpfront_command_queue(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u1
 	for (at = 0; at < total; ) {
 		u32 left = min_t(u32, total - at, XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE);
 		u32 nr = DIV_ROUND_UP(left, XEN_VPIPE_PAGE_SIZE);
-		struct vpfront_call *call = command_alloc(pipe, leg, op, nr);
+		struct vpfront_call *call = command_alloc(flow, op, nr);
 
 		if (!call)
 			return -EIO;
 		call->req.u.queue.length = left;
 		for (i = 0; i < nr; i++) {
-			void *to = vpfront_ring_page(pipe->queue, call->page[i]);
+			void *to = vpfront_ring_page(flow->queue, call->page[i]);
 			u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 
 			call->req.u.queue.page[i] = call->page[i];
 			if ((send ? vpfront_sock_copy_queue(vs, at, to, n) :
 				    vpfront_sock_copy_unread(vs, at, to, n)) != n) {
-				vpfront_ring_call_free(pipe->queue, call);
+				vpfront_ring_call_free(flow->queue, call);
 				return -EPROTO;
 			}
 			at += n;
 			left -= n;
 		}
-		ret = command_push(pipe, call);
+		ret = command_push(flow, call);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-static void command_end_extents(struct vpfront_pipe *pipe, struct vpfront_call *call,
+static void command_end_extents(struct vpfront_flow *flow, struct vpfront_call *call,
 				struct xen_vpipe_end *end, u32 vdev,
 				const struct vpfront_segment *seg)
 {
@@ -154,7 +164,7 @@ static void command_end_extents(struct vpfront_pipe *pipe, struct vpfront_call *
 	end->page = call->page[0];
 	end->nr = seg->nr;
 	end->skip = seg->skip;
-	memcpy(vpfront_ring_page(pipe->queue, call->page[0]), seg->extent,
+	memcpy(vpfront_ring_page(flow->queue, call->page[0]), seg->extent,
 	       seg->nr * sizeof(*seg->extent));
 }
 
@@ -162,8 +172,8 @@ static void command_end_extents(struct vpfront_pipe *pipe, struct vpfront_call *
 int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
 {
 	bool from_socket = vpfront_pipe_from_socket(pipe);
-	struct vpfront_leg *leg = &pipe->leg[0];
-	struct vpfront_call *call = command_alloc(pipe, leg, XEN_VPIPE_OP_TRANSFER, !from_socket);
+	struct vpfront_flow *flow = pipe->flow[0];
+	struct vpfront_call *call = command_alloc(flow, XEN_VPIPE_OP_TRANSFER, !from_socket);
 	struct xen_vpipe_transfer *transfer;
 
 	if (!call)
@@ -173,18 +183,18 @@ int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *
 	transfer->length = seg->length;
 	if (from_socket) {
 		transfer->source.type = XEN_VPIPE_END_SOCKET;
-		transfer->source.id = leg->flow;
+		transfer->source.id = flow->id;
 	} else {
-		command_end_extents(pipe, call, &transfer->source, pipe->file.vdev, seg);
+		command_end_extents(flow, call, &transfer->source, pipe->file.vdev, seg);
 	}
 	if (vpfront_pipe_to_socket(pipe)) {
 		transfer->sink.type = XEN_VPIPE_END_SOCKET;
-		transfer->sink.id = pipe->leg[pipe->nr_legs - 1].flow;
+		transfer->sink.id = pipe->flow[pipe->nr_flows - 1]->id;
 	} else {
 		transfer->sink.type = XEN_VPIPE_END_BUFFER;
-		transfer->sink.id = leg->flow;
+		transfer->sink.id = flow->id;
 	}
-	return command_push(pipe, call);
+	return command_push(flow, call);
 }
 
 /*
@@ -195,20 +205,20 @@ int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *
 int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua,
 			  bool *refused)
 {
-	struct vpfront_leg *leg = &pipe->leg[0];
+	struct vpfront_flow *flow = pipe->flow[0];
 	struct xen_vpipe_transfer *transfer;
 	struct vpfront_call *call;
 	int ret;
 
-	call = vpfront_ring_call_alloc(pipe->queue, XEN_VPIPE_OP_TRANSFER, leg->flow, 1, true);
+	call = vpfront_ring_call_alloc(flow->queue, XEN_VPIPE_OP_TRANSFER, flow->id, 1, true);
 	if (!call)
 		return -EIO;
 	transfer = &call->req.u.transfer;
 	transfer->cookie = batch->cookie;
 	transfer->length = batch->length;
 	transfer->source.type = XEN_VPIPE_END_BUFFER;
-	transfer->source.id = leg->flow;
-	command_end_extents(pipe, call, &transfer->sink, pipe->sink.file.vdev, batch);
+	transfer->source.id = flow->id;
+	command_end_extents(flow, call, &transfer->sink, pipe->sink.file.vdev, batch);
 	if (fua)
 		transfer->sink.type |= XEN_VPIPE_END_FUA;
 	ret = vpfront_ring_push(pipe->queue, call);
@@ -221,88 +231,95 @@ int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *bat
 	return ret;
 }
 
-int vpfront_command_simple(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op)
+int vpfront_command_simple(struct vpfront_flow *flow, u16 op)
 {
-	struct vpfront_call *call = command_alloc(pipe, leg, op, 0);
+	struct vpfront_call *call = command_alloc(flow, op, 0);
 
 	if (!call)
 		return -EIO;
-	if (op == XEN_VPIPE_OP_CANCEL)
-		call->req.u.cancel.linger_ms = leg->linger_sent;
-	return command_push(pipe, call);
+	if (op == XEN_VPIPE_OP_DETACH)
+		call->req.u.detach.settle_ms = flow->settle_sent;
+	return command_push(flow, call);
 }
 
 /* What comes back must continue what was given away. */
-static bool command_state_plausible(struct vpfront_pipe *pipe, struct vpfront_leg *leg,
+static bool command_state_plausible(struct vpfront_flow *flow,
 				    const struct xen_vpipe_tcp_state *st)
 {
-	const struct xen_vpipe_tcp_state *was = &leg->sock.state;
-	bool source = leg->sock.source;
-	u32 sent = source ? 0 : pipe->moved;
-	u32 received = st->unread - leg->unread_kept;
+	const struct xen_vpipe_tcp_state *was = &flow->sock.state;
+	u32 received = st->unread - flow->unread_kept, queue = st->write_seq - st->snd_una;
 
-	if (source)		/* counted from the first byte that was not read */
-		received += (vpfront_pipe_to_socket(pipe) ? pipe->moved : pipe->taken) -
-			    leg->sock.unread;
+	if (flow->sock.source)	/* counted from the first byte that was not read */
+		received += flow->taken - flow->sock.unread;
+	if (st->unread > MAX_UNREAD)
+		return false;
 	if (st->state == XEN_VPIPE_TCP_CLOSED)
-		return st->unread <= MAX_UNREAD && st->error < MAX_ERRNO;
+		return !queue && st->error < MAX_ERRNO;
 	return (st->state == XEN_VPIPE_TCP_ESTABLISHED ||
 		st->state == XEN_VPIPE_TCP_CLOSE_WAIT) &&
-	       st->snd_una == st->write_seq && st->snd_nxt == st->write_seq &&
-	       st->write_seq - was->write_seq == sent &&
-	       st->unread <= MAX_UNREAD && st->rcv_nxt - was->rcv_nxt == received &&
+	       st->write_seq - was->write_seq == flow->sent &&
+	       queue <= MAX_QUEUE && st->snd_nxt - st->snd_una <= queue &&
+	       st->rcv_nxt - was->rcv_nxt == received &&
 	       st->max_window >= st->snd_wnd &&
 	       !(was->state == XEN_VPIPE_TCP_CLOSE_WAIT &&
 		 (received || st->state != XEN_VPIPE_TCP_CLOSE_WAIT));
 }
 
-/* One RETURN: the state into *st, up to 19 pages of unread bytes into the socket. */
-int vpfront_command_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 offset,
+/* Bytes that came home: those that the socket has kept are left out. */
+static int command_take_bytes(struct vpfront_flow *flow, const struct xen_vpipe_tcp_state *st,
+			      u32 offset, const void *data, u32 len)
+{
+	u32 skip = offset < flow->unread_kept ? min(flow->unread_kept - offset, len) : 0;
+
+	if (len == skip)
+		return 0;
+	return vpfront_sock_thaw_data(&flow->sock, st, offset + skip, data + skip, len - skip);
+}
+
+/* One RETURN: the state into *st, up to 19 pages of bytes into the socket. */
+int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 			   struct xen_vpipe_tcp_state *st, u32 *bytes)
 {
 	struct vpfront_call *call;
 	u32 i, left;
 	int ret;
 
-	call = command_alloc(pipe, leg, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES);
+	call = command_alloc(flow, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES);
 	if (!call)
 		return -EIO;
 	call->req.u.ret.offset = offset;
 	call->req.u.ret.nr_pages = XEN_VPIPE_RETURN_PAGES;
 	for (i = 0; i < XEN_VPIPE_RETURN_PAGES; i++)
 		call->req.u.ret.page[i] = call->page[i];
-	ret = vpfront_ring_push(pipe->queue, call);
+	ret = vpfront_ring_push(flow->queue, call);
 	if (!ret) {
-		vpfront_ring_kick(pipe->queue);
-		ret = vpfront_ring_wait(pipe->queue, call);
+		vpfront_ring_kick(flow->queue);
+		ret = vpfront_ring_wait(flow->queue, call);
 	}
 	if (ret)
 		goto out;
 	if (!offset) {
-		memcpy(st, vpfront_ring_page(pipe->queue, call->page[0]), sizeof(*st));
-		ret = command_state_plausible(pipe, leg, st) ? 0 : -EPROTO;
+		memcpy(st, vpfront_ring_page(flow->queue, call->page[0]), sizeof(*st));
+		ret = command_state_plausible(flow, st) ? 0 : -EPROTO;
 		if (ret)
 			goto out;
-		vpfront_sock_thaw_begin(&leg->sock, st);
+		vpfront_sock_thaw_begin(&flow->sock, st);
 	}
 	*bytes = call->value;
-	if (*bytes > st->unread - offset ||
+	if (*bytes > st->unread + st->write_seq - st->snd_una - offset ||
 	    *bytes > (XEN_VPIPE_RETURN_PAGES - 1) * XEN_VPIPE_PAGE_SIZE) {
 		ret = -EPROTO;
 		goto out;
 	}
 	for (i = 1, left = *bytes; left && !ret; i++) {
 		u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
-		u32 skip = offset < leg->unread_kept ? min(leg->unread_kept - offset, n) : 0;
 
-		if (n > skip)
-			ret = vpfront_sock_thaw_data(&leg->sock,
-						     vpfront_ring_page(pipe->queue, call->page[i]) +
-						     skip, n - skip);
+		ret = command_take_bytes(flow, st, offset,
+					 vpfront_ring_page(flow->queue, call->page[i]), n);
 		left -= n;
 		offset += n;
 	}
 out:
-	vpfront_ring_call_free(pipe->queue, call);
+	vpfront_ring_call_free(flow->queue, call);
 	return ret;
 }

@@ -108,7 +108,7 @@ static int feed_from_file(struct vpfront_pipe *pipe)
 			break;
 		if (!seg->mapped) {
 			/* Holding nothing, and with the backend at work on what it has. */
-			vpfront_command_collect(pipe);
+			vpfront_command_collect_all(pipe);
 			if (!feed_map(pipe, seg))
 				break;
 		}
@@ -204,7 +204,7 @@ int vpfront_feed(struct vpfront_pipe *pipe)
 		pipe->fed = pipe->pos >= pipe->end;
 		return 0;
 	}
-	vpfront_command_collect(pipe);
+	vpfront_command_collect_all(pipe);
 	len = feed_writable(pipe);
 	if (len) {
 		feed_write(pipe, len);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * guard.c: while the driver domain has a connection, the program's socket is an
- * empty shell.  Its proto_ops point here: callers wait (killable, freezable) until
- * it is back and then do what they wanted; callers that must not wait get EAGAIN,
- * and poll says that nothing is ready.
+ * empty shell.  Its proto_ops point here: who touches it has it brought home (flow.c),
+ * waits (killable, freezable) until it is there, and then does what he wanted.  While
+ * an operation has it, callers that must not wait get EAGAIN, and poll says that nothing
+ * is ready; otherwise the wait is as short as one for a lock, and all wait.
  *
  * proto_ops may be changed at run time: net/socket.c reads sock->ops once per call
  * (include/linux/net.h).  The tables are static, so a caller that has just read the
@@ -48,7 +49,7 @@ static struct guard_family *guarded(struct socket *socket)
  */
 static int guard_enter(struct socket *socket, bool nonblock)
 {
-	if (guarded(socket) && nonblock)
+	if (guarded(socket) && !vpfront_flow_want(socket->sk) && nonblock)
 		return -EAGAIN;
 	__module_get(THIS_MODULE);
 	/* Killable: a signal handler has to wait, as behind a long sendfile. */
@@ -95,10 +96,15 @@ static ssize_t guard_splice_read(struct socket *socket, loff_t *pos,
 static __poll_t guard_poll(struct file *file, struct socket *socket,
 			   struct poll_table_struct *wait)
 {
+	__poll_t events = 0;
+
 	sock_poll_wait(file, socket, wait);
-	if (!guarded(socket))
-		return READ_ONCE(socket->ops)->poll(file, socket, wait);
-	return 0;
+	if (!guard_enter(socket, true)) {
+		/* The real one must not register a second time. */
+		events = READ_ONCE(socket->ops)->poll(file, socket, NULL);
+		module_put(THIS_MODULE);
+	}
+	return events;
 }
 
 static int guard_shutdown(struct socket *socket, int how)
@@ -130,6 +136,31 @@ static int guard_getname(struct socket *socket, struct sockaddr *addr, int peer)
 
 	return family ? family->ops->getname(socket, addr, peer ? 2 : 0) :
 			READ_ONCE(socket->ops)->getname(socket, addr, peer);
+}
+
+/*
+ * The last descriptor is closed.  Unless the program wants to linger, it does not wait:
+ * another socket carries on what is left of the connection.
+ */
+static int guard_release(struct socket *socket)
+{
+	struct sock *sk = socket->sk;
+	int ret = 0;
+
+	__module_get(THIS_MODULE);
+	if (guarded(socket) && sock_flag(sk, SOCK_LINGER) && sk->sk_lingertime &&
+	    !(current->flags & PF_EXITING)) {
+		vpfront_flow_want(sk);
+		wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE));
+	}
+	if (!guarded(socket) || !vpfront_flow_close(socket)) {
+		/* There is no memory for that, or it has just come home. */
+		vpfront_flow_want(sk);
+		wait_event(guard_wait, !guarded(socket));
+		ret = READ_ONCE(socket->ops)->release(socket);
+	}
+	module_put(THIS_MODULE);
+	return ret;
 }
 
 static int guard_connect(struct socket *socket, struct sockaddr *addr, int len, int flags)
@@ -189,6 +220,7 @@ static int guard_family_init(struct guard_family *family, int pf)
 	sock_release(socket);
 
 	family->guard = *family->ops;
+	family->guard.release = guard_release;
 	family->guard.sendmsg = guard_sendmsg;
 	vpipe_compat_no_sendpage(&family->guard);
 	family->guard.recvmsg = guard_recvmsg;

@@ -24,9 +24,15 @@ static int __init vpfront_init(void)
 	ret = vpfront_sink_init();
 	if (ret)
 		goto err_capture;
-	ret = vpfront_pipe_init();
+	ret = vpfront_strays_init();
 	if (ret)
 		goto err_sink;
+	ret = vpfront_flow_init();
+	if (ret)
+		goto err_strays;
+	ret = vpfront_pipe_init();
+	if (ret)
+		goto err_flow;
 	ret = vpfront_chardev_init();
 	if (ret)
 		goto err_pipe;
@@ -39,6 +45,10 @@ err_chardev:
 	vpfront_chardev_exit();
 err_pipe:
 	vpfront_pipe_exit();
+err_flow:
+	vpfront_flow_exit();
+err_strays:
+	vpfront_strays_exit();
 err_sink:
 	vpfront_sink_exit();
 err_capture:
@@ -51,6 +61,8 @@ static void __exit vpfront_exit(void)
 	vpfront_xenbus_exit();
 	vpfront_chardev_exit();
 	vpfront_pipe_exit();
+	vpfront_flow_exit();
+	vpfront_strays_exit();
 	vpfront_sink_exit();
 	vpfront_capture_exit();
 }

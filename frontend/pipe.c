@@ -4,11 +4,11 @@
  * something happened: it was started, an event came, it was cancelled, the backend
  * wants to go or is gone.
  *
- *   START      map the first piece of a file, freeze the sockets, push ATTACH, the
- *              queues, TRANSFERs (and DETACH when that is all) at once
- *   MOVING     keep the backend fed (feed.c); DETACH behind the last; take home what
- *              was let go
- *   DONE       everything is home
+ *   START      map the first piece of a file, freeze the sockets that are still here,
+ *              push ATTACH, the queues, TRANSFERs at once
+ *   MOVING     keep the backend fed (feed.c)
+ *   RETURNING  something has failed: the sockets come home before the result is told
+ *   DONE       the sockets are home, or stay with the backend for the next operation
  *
  * Before the freeze everything can be declined with nothing moved.
  */
@@ -18,12 +18,6 @@
 #include <net/sock.h>
 
 #include "vpfront.h"
-
-/*
- * How long the operation of a process that is gone waits for its last bytes to be
- * acknowledged, before the connection is reset.
- */
-#define LINGER_KILLED_MS	2000
 
 /* How often to look whether somebody waits for a pinned segment, and how often in a row. */
 #define PIN_CHECK_MS		250
@@ -107,31 +101,23 @@ static void pipe_source_done(struct vpfront_pipe *pipe, struct vpfront_segment *
 		vpfront_file_unpin(seg);
 }
 
-/* From the event handler, under the queue's lock, in interrupt context. */
+/* The end of a TRANSFER.  Under the queue's lock, in interrupt context. */
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt)
 {
 	struct vpfront_segment *batch = &pipe->sink.batch;
 	unsigned int i;
 
-	if (evt->type == XEN_VPIPE_EVT_DETACHED) {
-		struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs > 1 &&
-						     evt->flow == pipe->leg[1].flow];
-
-		leg->detach_status = evt->status;
-		smp_store_release(&leg->detached, true);	/* after detach_status */
-	} else if (evt->type == XEN_VPIPE_EVT_TRANSFER_DONE) {
-		for (i = 0; i < VPFRONT_SEGMENTS; i++)
-			if (smp_load_acquire(&pipe->segment[i].busy) &&	/* before its cookie */
-			    pipe->segment[i].cookie == evt->cookie)
-				pipe_source_done(pipe, &pipe->segment[i], evt);
-		if (smp_load_acquire(&batch->busy) &&	/* likewise */
-		    batch->cookie == evt->cookie) {
-			pipe->sink.status = evt->status;
-			pipe->sink.moved = evt->moved;
-			smp_store_release(&batch->busy, 0);	/* after both */
-			wake_up_all(&pipe->dev->wait);
-			return;		/* the work waits in the filesystem */
-		}
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (smp_load_acquire(&pipe->segment[i].busy) &&	/* before its cookie */
+		    pipe->segment[i].cookie == evt->cookie)
+			pipe_source_done(pipe, &pipe->segment[i], evt);
+	if (smp_load_acquire(&batch->busy) &&	/* likewise */
+	    batch->cookie == evt->cookie) {
+		pipe->sink.status = evt->status;
+		pipe->sink.moved = evt->moved;
+		smp_store_release(&batch->busy, 0);	/* after both */
+		wake_up_all(&pipe->dev->wait);
+		return;		/* the work waits in the filesystem */
 	}
 	vpfront_pipe_kick(pipe);
 }
@@ -213,13 +199,14 @@ static void pipe_finish(struct vpfront_pipe *pipe)
 	if (pipe->moved < pipe->length)
 		pipe_judge(pipe);
 	timer_shutdown_sync(&pipe->pin_timer);
-	/* With nothing moved the error is told here, as send() would, and only once. */
-	for (i = 0; i < pipe->nr_legs; i++) {
-		struct socket *socket = pipe->leg[i].sock.socket;
+	for (i = 0; i < pipe->nr_flows; i++) {
+		struct sock *sk = pipe->flow[i]->sock.sk;
 
-		if (result->status == VPIPE_STATUS_FAILED && !result->moved && socket &&
-		    READ_ONCE(socket->sk->sk_err) == result->error)
-			sock_error(socket->sk);
+		/* With nothing moved the error is told here, as send() would, and only once. */
+		if (result->status == VPIPE_STATUS_FAILED && !result->moved && sk &&
+		    READ_ONCE(sk->sk_err) == result->error)
+			sock_error(sk);
+		vpfront_flow_put(pipe->flow[i]);
 	}
 
 	vpfront_file_close(&pipe->file);
@@ -243,8 +230,9 @@ static void pipe_lost(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
 
-	for (i = 0; i < pipe->nr_legs; i++)
-		vpfront_leg_lost(pipe, &pipe->leg[i]);
+	for (i = 0; i < pipe->nr_flows; i++)
+		if (pipe->flow[i]->state == VPFRONT_FLOW_BUSY)
+			vpfront_flow_lost(pipe->flow[i]);
 }
 
 /* Is everything home?  Then the operation has ended. */
@@ -252,114 +240,143 @@ static void pipe_finish_if_home(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
 
-	for (i = 0; i < pipe->nr_legs; i++)
-		if (!pipe->leg[i].home)
+	for (i = 0; i < pipe->nr_flows; i++)
+		if (READ_ONCE(pipe->flow[i]->state) != VPFRONT_FLOW_HOME)
 			return;
 	pipe_finish(pipe);
 }
 
+/* Nothing is moved any more.  May the sockets be left where they are, for the next one? */
+static bool pipe_may_stay(struct vpfront_pipe *pipe)
+{
+	return pipe->moved == pipe->length && !pipe->reason && !READ_ONCE(pipe->error) &&
+	       !pipe->file_error && pipe->filled == pipe->taken;
+}
+
+static void pipe_end(struct vpfront_pipe *pipe)
+{
+	/* A process that is gone does not wait for its sockets: they are closed next. */
+	bool stay = pipe_may_stay(pipe) || READ_ONCE(pipe->orphaned);
+	u32 taken = vpfront_pipe_to_socket(pipe) ? pipe->moved : pipe->taken;
+	unsigned int i;
+
+	for (i = 0; i < pipe->nr_flows; i++) {
+		struct vpfront_flow *flow = pipe->flow[i];
+		bool source = vpfront_pipe_from_socket(pipe) && !i;
+
+		if (flow->state == VPFRONT_FLOW_BUSY)
+			vpfront_flow_give_back(flow, source ? 0 : pipe->moved,
+					       source ? taken : 0, stay);
+	}
+	pipe->stage = VPFRONT_RETURNING;
+	if (stay)
+		pipe_finish(pipe);
+}
+
 /* --- stages ------------------------------------------------------------------- */
 
-static int pipe_detach(struct vpfront_pipe *pipe)
+/* Flows for the sockets, or one for the copy.  0, or an enum vpipe_reason. */
+static int pipe_get_flows(struct vpfront_pipe *pipe)
 {
-	unsigned int i;
+	struct socket *in = sock_from_file(pipe->in), *out = sock_from_file(pipe->out);
 	int ret = 0;
 
-	for (i = 0; !ret && i < pipe->nr_legs; i++)
-		ret = vpfront_leg_detach(pipe, &pipe->leg[i]);
+	if (vpfront_pipe_from_socket(pipe))
+		ret = vpfront_flow_get(pipe, in, true);
+	if (!ret && vpfront_pipe_to_socket(pipe))
+		ret = vpfront_flow_get(pipe, out, false);
+	if (pipe->kind == VPIPE_KIND_FILE_TO_FILE)
+		ret = vpfront_flow_get(pipe, NULL, false);
 	return ret;
 }
 
-/* What the backend did not take is as it was; what it half took is lost. */
-static void pipe_judge_attach(struct vpfront_pipe *pipe)
+/* Nothing was moved: those that were away stay away, the others were never gone. */
+static void pipe_give_up(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
 
-	for (i = 0; i < pipe->nr_legs; i++) {
-		struct vpfront_leg *leg = &pipe->leg[i];
-
-		/* Whatever is not known to have been refused may have been done. */
-		if (leg->attach_status && leg->attach_status != -EIO) {
-			vpfront_leg_unfreeze(pipe, leg);
-			pipe->reason = leg->attach_status == -ENOSPC ? VPIPE_REASON_BUSY :
-								       VPIPE_REASON_REFUSED;
-		} else if (leg->queue_status == -ENOMEM) {
-			vpfront_leg_take_back(pipe, leg);
-			pipe->reason = VPIPE_REASON_BUSY;
-		} else if (leg->attach_status || leg->queue_status ||
-			   leg->unread_status == -EIO) {
-			vpfront_leg_lost(pipe, leg);
-		} else if (leg->unread_status) {
-			/* It has moved nothing; what it took comes back, and is still here. */
-			leg->sock.source = false;
-			leg->unread_kept = leg->unread_sent;
-			pipe->reason = VPIPE_REASON_BUSY;
-		}
+	for (i = 0; i < pipe->nr_flows; i++) {
+		if (pipe->flow[i]->away)
+			vpfront_flow_give_back(pipe->flow[i], 0, 0, true);
+		else
+			vpfront_flow_unfreeze(pipe->flow[i]);
 	}
 }
 
 static void pipe_begin(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
-	int ret = 0;
+	int ret;
 
 	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken) ||
 	    !vpfront_feed_prepare(pipe)) {
 		pipe_finish(pipe);
 		return;
 	}
-	for (i = 0; i < pipe->nr_legs; i++) {
-		ret = vpfront_leg_freeze(pipe, &pipe->leg[i]);
-		if (!ret)
-			continue;
-		while (i--)
-			vpfront_leg_unfreeze(pipe, &pipe->leg[i]);
+	ret = pipe_get_flows(pipe);
+	for (i = 0; !ret && i < pipe->nr_flows; i++)
+		ret = vpfront_flow_freeze(pipe->flow[i]);
+	if (ret) {
+		pipe_give_up(pipe);
 		pipe_decline(pipe, ret);
 		return;
 	}
 	pipe->stage = VPFRONT_MOVING;
-	for (i = 0; !ret && i < pipe->nr_legs; i++)
-		ret = vpfront_leg_attach(pipe, &pipe->leg[i]);
+	for (i = 0; !ret && i < pipe->nr_flows; i++)
+		ret = vpfront_flow_attach(pipe->flow[i]);
 	if (!ret)
 		ret = vpfront_feed(pipe);
-	if (!ret && pipe->fed)
-		ret = pipe_detach(pipe);	/* that was all: DETACH goes along */
-	vpfront_command_collect(pipe);
-	pipe_judge_attach(pipe);
+	vpfront_command_collect_all(pipe);
+	for (i = 0; i < pipe->nr_flows; i++) {
+		int reason = vpfront_flow_judge(pipe->flow[i]);
+
+		if (reason)
+			pipe->reason = reason;
+	}
 	if (ret)
 		pipe_lost(pipe);
 }
 
-static void pipe_advance(struct vpfront_pipe *pipe)
+/* Is nothing with the backend any more, and will no event come? */
+static bool pipe_quiet(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
-	u32 linger;
+
+	if (READ_ONCE(pipe->flow[0]->state) == VPFRONT_FLOW_HOME)
+		return true;
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (smp_load_acquire(&pipe->segment[i].busy))	/* before what its event told */
+			return false;
+	return true;
+}
+
+static void pipe_advance(struct vpfront_pipe *pipe)
+{
+	bool gone = false;
+	unsigned int i;
 	int ret = 0;
 
 	if (READ_ONCE(pipe->dev->broken)) {
 		pipe_lost(pipe);
-		pipe_finish(pipe);
+		pipe->stage = VPFRONT_RETURNING;
 		return;
 	}
 	pipe_watch_pins(pipe);
-	/* Only for a process that is gone may the connection be reset in the end. */
-	linger = READ_ONCE(pipe->orphaned) ? LINGER_KILLED_MS : XEN_VPIPE_LINGER_FOREVER;
-	for (i = 0; !ret && vpfront_pipe_must_stop(pipe) && i < pipe->nr_legs; i++)
-		ret = vpfront_leg_cancel(pipe, &pipe->leg[i], linger);
-	if (!ret && !pipe->fed)
+	for (i = 0; i < pipe->nr_flows; i++)
+		gone = gone || pipe->flow[i]->state != VPFRONT_FLOW_BUSY;
+	for (i = 0; !ret && i < pipe->nr_flows; i++)
+		if ((gone || vpfront_pipe_must_stop(pipe) || pipe->reason) &&
+		    pipe->flow[i]->state == VPFRONT_FLOW_BUSY)
+			ret = vpfront_flow_cancel(pipe->flow[i]);
+	if (!ret && !pipe->fed && !gone)
 		ret = vpfront_feed(pipe);
-	if (!ret && pipe->fed)
-		ret = pipe_detach(pipe);
-	vpfront_command_collect(pipe);
+	for (i = 0; i < pipe->nr_flows; i++)
+		if (pipe->flow[i]->state == VPFRONT_FLOW_BUSY)
+			vpfront_command_collect(pipe->flow[i]);
 	if (ret)
 		pipe_lost(pipe);
-	for (i = 0; i < pipe->nr_legs; i++) {
-		struct vpfront_leg *leg = &pipe->leg[i];
-
-		if (!leg->home && smp_load_acquire(&leg->detached))	/* before detach_status */
-			vpfront_leg_return(pipe, leg);
-	}
-	pipe_finish_if_home(pipe);
+	if (ret || ((pipe->fed || gone) && pipe_quiet(pipe)))
+		pipe_end(pipe);
 }
 
 static void pipe_work(struct work_struct *work)
@@ -371,6 +388,8 @@ static void pipe_work(struct work_struct *work)
 	/* Also right after the start: an event may have come meanwhile. */
 	if (pipe->stage == VPFRONT_MOVING)
 		pipe_advance(pipe);
+	if (pipe->stage == VPFRONT_RETURNING)
+		pipe_finish_if_home(pipe);
 	vpfront_pipe_put(pipe);
 }
 
@@ -389,7 +408,6 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	kref_init(&pipe->ref);
 	INIT_WORK(&pipe->work, pipe_work);
 	timer_setup(&pipe->pin_timer, pipe_pin_timer, 0);
-	INIT_LIST_HEAD(&pipe->calls);
 	INIT_LIST_HEAD(&pipe->node);
 	init_waitqueue_head(&pipe->wait);
 	pipe->kind = kind;
@@ -412,30 +430,18 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	return pipe;
 }
 
-/* TCP over IPv4, though the socket may be of IPv6. */
-static bool pipe_is_tcp4(struct socket *socket)
+/* TCP over IPv4, though the socket may be of IPv6?  0, or an enum vpipe_reason. */
+static int pipe_check_socket(struct socket *socket)
 {
 	struct sock *sk = socket->sk;
 
 	if (socket->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
-		return false;
-#if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6)
-		return ipv6_addr_v4mapped(&sk->sk_v6_daddr);
-#endif
-	return sk->sk_family == AF_INET;
-}
-
-/* The next leg, of a socket or (NULL) of none.  0, or an enum vpipe_reason. */
-static int pipe_add_leg(struct vpfront_pipe *pipe, struct socket *socket, bool source)
-{
-	struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs++];
-
-	if (socket && !pipe_is_tcp4(socket))
 		return VPIPE_REASON_SOCKET_TYPE;
-	leg->sock.socket = socket;
-	leg->sock.source = source;
-	return 0;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6 && ipv6_addr_v4mapped(&sk->sk_v6_daddr))
+		return 0;
+#endif
+	return sk->sk_family == AF_INET ? 0 : VPIPE_REASON_SOCKET_TYPE;
 }
 
 static int pipe_open_sink(struct vpfront_pipe *pipe)
@@ -468,16 +474,12 @@ static int pipe_open(struct vpfront_pipe *pipe)
 	if (!(pipe->dev->kinds & 1U << pipe->kind))
 		return VPIPE_REASON_KIND;
 	if (vpfront_pipe_from_socket(pipe))
-		reason = pipe_add_leg(pipe, in, true);
+		reason = pipe_check_socket(in);
 	else
 		reason = vpfront_file_open(pipe->in, &pipe->file, false);
 	if (reason)
 		return reason;
-	if (vpfront_pipe_to_socket(pipe))
-		return pipe_add_leg(pipe, out, false);
-	if (!vpfront_pipe_from_socket(pipe))
-		reason = pipe_add_leg(pipe, NULL, false);
-	return reason ?: pipe_open_sink(pipe);
+	return vpfront_pipe_to_socket(pipe) ? pipe_check_socket(out) : pipe_open_sink(pipe);
 }
 
 void vpfront_pipe_start(struct vpfront_pipe *pipe)

@@ -46,7 +46,7 @@ struct vpfront_queue {
 	grant_ref_t *page_ref;
 	unsigned long *page_used;
 
-	struct xarray flows;		/* u32 flow -> struct vpfront_pipe */
+	struct xarray flows;		/* u32 -> struct vpfront_flow */
 	evtchn_port_t evtchn;
 	int irq;
 };
@@ -58,16 +58,19 @@ void vpfront_ring_break(struct vpfront_queue *queue)
 	wake_up_all(&queue->wait);
 }
 
-/* Wake all operations of the queue, for instance to see that it is broken. */
+/* Wake all flows of the queue and their operations, for instance to see that it is broken. */
 void vpfront_ring_kick_flows(struct vpfront_queue *queue)
 {
-	struct vpfront_pipe *pipe;
-	unsigned long flow;
+	struct vpfront_flow *flow;
+	unsigned long id;
 
-	xa_lock_irq(&queue->flows);
-	xa_for_each(&queue->flows, flow, pipe)
-		vpfront_pipe_kick(pipe);
-	xa_unlock_irq(&queue->flows);
+	spin_lock_irq(&queue->lock);
+	xa_for_each(&queue->flows, id, flow) {
+		vpfront_flow_kick(flow);
+		if (flow->pipe)
+			vpfront_pipe_kick(flow->pipe);
+	}
+	spin_unlock_irq(&queue->lock);
 }
 
 /* --- responses and events ------------------------------------------------ */
@@ -105,7 +108,7 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 {
 	struct xen_vpipe_event_page *page = queue->event_page;
 	struct xen_vpipe_event evt;
-	struct vpfront_pipe *pipe;
+	struct vpfront_flow *flow;
 	unsigned int rounds;
 	u32 prod;
 
@@ -122,10 +125,10 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 			       sizeof(evt));
 			barrier();
 			queue->event_cons++;
-			pipe = xa_load(&queue->flows, evt.flow);
-			if (!pipe)
+			flow = xa_load(&queue->flows, evt.flow);
+			if (!flow)
 				return "event for a flow that does not exist";
-			vpfront_pipe_event(pipe, &evt);
+			vpfront_flow_event(flow, &evt);
 		}
 		WRITE_ONCE(page->cons, queue->event_cons);
 		mb();	/* cons before full: the backend does it the other way round */
@@ -292,28 +295,52 @@ int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call)
 
 /* --- flows ------------------------------------------------------------------ */
 
-int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_pipe *pipe, u32 *flow)
+/* A number for the flow, which is the operation's and from here on gets events. */
+int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_flow *flow,
+			  struct vpfront_pipe *pipe, u32 *id)
 {
 	int ret;
 
 	kref_get(&pipe->ref);
-	ret = xa_alloc_irq(&queue->flows, flow, pipe, XA_LIMIT(0, queue->dev->max_flows - 1),
+	flow->pipe = pipe;
+	ret = xa_alloc_irq(&queue->flows, id, flow, XA_LIMIT(0, queue->dev->max_flows - 1),
 			   GFP_KERNEL);
-	if (ret)
+	if (ret) {
+		flow->pipe = NULL;
 		vpfront_pipe_put(pipe);
+	}
 	return ret;
 }
 
-/* After this no event reaches the operation. */
-void vpfront_ring_flow_put(struct vpfront_queue *queue, u32 flow)
+/*
+ * Its events concern this operation now, or none (NULL).  Returns the one before, whose
+ * reference is the caller's.
+ */
+struct vpfront_pipe *vpfront_ring_flow_bind(struct vpfront_queue *queue,
+					    struct vpfront_flow *flow, struct vpfront_pipe *pipe)
 {
-	struct vpfront_pipe *pipe;
+	struct vpfront_pipe *was;
+
+	if (pipe)
+		kref_get(&pipe->ref);
+	spin_lock_irq(&queue->lock);
+	was = flow->pipe;
+	flow->pipe = pipe;
+	spin_unlock_irq(&queue->lock);
+	return was;
+}
+
+/* After this no event reaches it.  Returns its operation, as _bind does. */
+struct vpfront_pipe *vpfront_ring_flow_put(struct vpfront_queue *queue, struct vpfront_flow *flow)
+{
+	struct vpfront_pipe *was;
 
 	spin_lock_irq(&queue->lock);
-	pipe = xa_erase(&queue->flows, flow);
+	xa_erase(&queue->flows, flow->id);
+	was = flow->pipe;
+	flow->pipe = NULL;
 	spin_unlock_irq(&queue->lock);
-	if (pipe)
-		vpfront_pipe_put(pipe);
+	return was;
 }
 
 /* --- life ------------------------------------------------------------------- */

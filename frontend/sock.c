@@ -2,20 +2,20 @@
 /*
  * sock.c: takes a live TCP connection out of a socket and puts it back.
  *
- * Freeze, in order: refuse what cannot travel; say where we are with an ACK; stop
- * all timers; note the state; poison: sk_state is written (not set) to TCP_CLOSE,
- * which makes the receive path and the deferred send handlers leave the socket
- * alone, so that a frame that comes late changes nothing; point the callers to
- * guard.c.  The send queue stays in the socket until the connection is back, for
- * the case that the backend does not take it.
+ * Freeze, in order: refuse what cannot travel; point the callers to guard.c and frames
+ * that come late to strays.c; say where we are with an ACK; stop all timers; note the
+ * state; poison: sk_state is written (not set) to TCP_CLOSE, which makes the receive
+ * path and the deferred send handlers leave the socket alone, so that a frame that
+ * slips through changes nothing.  The send queue stays in the socket until the backend
+ * has taken it.
  *
- * Of a source the bytes that were received and not read go along as well; they too
+ * Of a source the bytes that were received and not read go along as well; they
  * stay here until the connection is back.
  *
- * Thaw: the send queue has been acknowledged while away and is dropped; sequence
- * numbers that judge "before" and "after" are all set anew, because the connection
- * may have moved by more than 2 GiB; bytes that arrived and were not read are
- * appended to the receive queue; FIN and RST are delivered as TCP would.
+ * Thaw: sequence numbers that judge "before" and "after" are all set anew, because
+ * the connection may have moved by more than 2 GiB; bytes that arrived and were not
+ * read are appended to the receive queue, what was not acknowledged becomes the send
+ * queue; FIN and RST are delivered as TCP would.
  */
 #include <linux/inetdevice.h>
 #include <linux/netdevice.h>
@@ -78,9 +78,10 @@ static int sock_route(struct sock *sk, struct xen_vpipe_tcp_state *st)
 }
 
 /* 0, or the enum vpipe_reason why it must stay.  Socket locked. */
-static int sock_refuse(struct socket *socket)
+static int sock_refuse(struct vpfront_sock *vs)
 {
-	struct sock *sk = socket->sk;
+	struct socket *socket = vs->socket;
+	struct sock *sk = vs->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
 
 	if (sk->sk_state != TCP_ESTABLISHED && sk->sk_state != TCP_CLOSE_WAIT)
@@ -102,10 +103,25 @@ static int sock_refuse(struct socket *socket)
 	/* Somebody is in the middle of a send, or waits for the lock to do so. */
 	if (sk->sk_write_pending || waitqueue_active(&sk->sk_lock.wq))
 		return VPIPE_REASON_BUSY;
+	if (vs->source && tp->rcv_nxt - tp->copied_seq > XEN_VPIPE_MAX_UNREAD)
+		return VPIPE_REASON_BUSY;
 	/* Pages of MSG_ZEROCOPY belong to a program that waits for its completion. */
 	if (sock_flag(sk, SOCK_ZEROCOPY) && atomic_read(&sk->sk_zckey))
 		return VPIPE_REASON_SOCKET_STATE;
 	return 0;
+}
+
+/* Does somebody sleep for the socket, or want a signal? */
+bool vpfront_sock_awaited(struct vpfront_sock *vs)
+{
+	struct socket_wq *wq;
+	bool awaited;
+
+	rcu_read_lock();
+	wq = rcu_dereference(vs->sk->sk_wq);
+	awaited = wq && (wq_has_sleeper(&wq->wait) || wq->fasync_list);
+	rcu_read_unlock();
+	return awaited;
 }
 
 /* Whoever sleeps in the socket, or polls it, should look again. */
@@ -116,11 +132,19 @@ static void sock_wake(struct sock *sk)
 	sk->sk_write_space(sk);
 }
 
+void vpfront_sock_init(struct vpfront_sock *vs, struct socket *socket, bool source)
+{
+	vs->socket = socket;
+	vs->sk = socket->sk;
+	vs->source = source;
+	skb_queue_head_init(&vs->strays);
+}
+
 /* 0, or an enum vpipe_reason; then the socket is as it was.  May sleep. */
 int vpfront_sock_freeze(struct vpfront_sock *vs)
 {
 	struct xen_vpipe_tcp_state *st = &vs->state;
-	struct sock *sk = vs->socket->sk;
+	struct sock *sk = vs->sk;
 	int ret;
 
 	memset(st, 0, sizeof(*st));
@@ -138,14 +162,28 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	release_sock(sk);
 	cond_resched();
 	lock_sock(sk);
-	ret = sock_refuse(vs->socket) ?: sock_route(sk, st);
-	if (!ret && vs->source &&
-	    tcp_sk(sk)->rcv_nxt - tcp_sk(sk)->copied_seq > XEN_VPIPE_MAX_UNREAD)
-		ret = VPIPE_REASON_BUSY;
+	ret = sock_refuse(vs) ?: sock_route(sk, st);
 	if (ret) {
 		vpfront_guard_clear(vs->socket);
 		sock_wake(sk);
 		goto out;
+	}
+	st->family = 4;
+	st->local_port = (__force u16)inet_sk(sk)->inet_sport;
+	st->peer_port = (__force u16)inet_sk(sk)->inet_dport;
+	memcpy(st->local_addr, &inet_sk(sk)->inet_saddr, 4);
+	memcpy(st->peer_addr, &inet_sk(sk)->inet_daddr, 4);
+	/* What comes from now on is kept; what came before is in the backlog. */
+	vpfront_strays_begin(vs);
+	release_sock(sk);
+	lock_sock(sk);
+	ret = sock_refuse(vs);
+	if (ret) {		/* it may have been the end of the connection */
+		vpfront_guard_clear(vs->socket);
+		sock_wake(sk);
+		release_sock(sk);
+		vpfront_strays_end(vs);
+		return ret;
 	}
 
 	vpipe_tcp_ack_now(sk);
@@ -162,11 +200,6 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 		if (after(st->rcv_wup, st->rcv_nxt))
 			st->rcv_wup = st->rcv_nxt;
 	}
-	st->family = 4;
-	st->local_port = (__force u16)inet_sk(sk)->inet_sport;
-	st->peer_port = (__force u16)inet_sk(sk)->inet_dport;
-	memcpy(st->local_addr, &inet_sk(sk)->inet_saddr, 4);
-	memcpy(st->peer_addr, &inet_sk(sk)->inet_daddr, 4);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	vs->frozen = true;
 out:
@@ -174,54 +207,21 @@ out:
 	return ret;
 }
 
-/* Part of one send queue buffer that lies in the wanted range; moves the range. */
-static void sock_copy_skb(struct sk_buff *skb, u32 skip, u32 *offset, u8 **to, u32 *len)
-{
-	u32 have, n;
-
-	if (skip >= skb->len)
-		return;
-	have = skb->len - skip;
-	if (*offset >= have) {
-		*offset -= have;
-		return;
-	}
-	n = min(have - *offset, *len);
-	skb_copy_bits(skb, skip + *offset, *to, n);
-	*to += n;
-	*len -= n;
-	*offset = 0;
-}
-
 /* Bytes [offset, offset + len) of a frozen socket's send queue, from snd_una on. */
 u32 vpfront_sock_copy_queue(struct vpfront_sock *vs, u32 offset, void *to, u32 len)
 {
-	struct sock *sk = vs->socket->sk;
-	u32 una = vs->state.snd_una, left = len;
-	struct sk_buff *skb;
-	u8 *at = to;
+	u32 n;
 
-	lock_sock(sk);
-	skb_rbtree_walk(skb, &sk->tcp_rtx_queue) {
-		u32 seq = TCP_SKB_CB(skb)->seq;
-
-		if (!left)
-			break;
-		sock_copy_skb(skb, before(seq, una) ? una - seq : 0, &offset, &at, &left);
-	}
-	skb_queue_walk(&sk->sk_write_queue, skb) {
-		if (!left)
-			break;
-		sock_copy_skb(skb, 0, &offset, &at, &left);
-	}
-	release_sock(sk);
-	return len - left;
+	lock_sock(vs->sk);
+	n = vpipe_tcp_copy_queue(vs->sk, vs->state.snd_una, offset, to, len);
+	release_sock(vs->sk);
+	return n;
 }
 
 /* Bytes [offset, offset + len) of what a frozen socket has received and not read. */
 u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 len)
 {
-	struct sock *sk = vs->socket->sk;
+	struct sock *sk = vs->sk;
 	u32 seq = tcp_sk(sk)->copied_seq, left = len, skip;
 	struct sk_buff *skb;
 	u8 *at = to;
@@ -235,52 +235,71 @@ u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 
 		if (skip >= skb->len)
 			continue;
 		seq += skb->len - skip;
-		sock_copy_skb(skb, skip, &offset, &at, &left);
+		vpipe_tcp_copy_skb(skb, skip, &offset, &at, &left);
 	}
 	release_sock(sk);
 	return len - left;
 }
 
-/* The backend did not take it: go on as if nothing had happened. */
-void vpfront_sock_unfreeze(struct vpfront_sock *vs)
+/* The timers that a live connection has. */
+static void sock_start_timers(struct sock *sk)
 {
-	struct sock *sk = vs->socket->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
 
-	lock_sock(sk);
-	WRITE_ONCE(sk->sk_state, vs->tcp_state);
-	vpfront_guard_clear(vs->socket);
-	vpipe_tcp_ack_now(sk);
 	if (tp->packets_out || tcp_send_head(sk))
 		inet_csk_reset_xmit_timer(sk, tp->packets_out ? ICSK_TIME_RETRANS :
 								ICSK_TIME_PROBE0,
 					  inet_csk(sk)->icsk_rto, TCP_RTO_MAX);
 	if (sock_flag(sk, SOCK_KEEPOPEN))
 		inet_csk_reset_keepalive_timer(sk, keepalive_time_when(tp));
-	sock_wake(sk);
-	release_sock(sk);
-	vs->frozen = false;
 }
 
-static void sock_purge_send_queue(struct sock *sk)
+/* The backend did not take it: go on as if nothing had happened. */
+void vpfront_sock_unfreeze(struct vpfront_sock *vs)
 {
-	struct tcp_sock *tp = tcp_sk(sk);
-	struct sk_buff *skb;
-	struct rb_node *node;
+	struct sock *sk = vs->sk;
 
-	while ((skb = __skb_dequeue(&sk->sk_write_queue))) {
-		tcp_skb_tsorted_anchor_cleanup(skb);
-		tcp_wmem_free_skb(sk, skb);
+	lock_sock(sk);
+	WRITE_ONCE(sk->sk_state, vs->tcp_state);
+	vpfront_guard_clear(vs->socket);
+	vs->frozen = false;
+	vpipe_tcp_ack_now(sk);
+	sock_start_timers(sk);
+	sock_wake(sk);
+	release_sock(sk);
+	vpfront_strays_end(vs);
+}
+
+/* The backend has all of it: what was to be sent, it will send. */
+void vpfront_sock_left(struct vpfront_sock *vs)
+{
+	lock_sock(vs->sk);
+	vpipe_tcp_purge_queue(vs->sk);
+	release_sock(vs->sk);
+}
+
+/*
+ * No descriptor is left of the socket, but the connection is away: `carrier` takes its
+ * place.  False: it is back.
+ */
+bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier)
+{
+	struct socket *socket = vs->socket;
+	struct sock *sk = vs->sk;
+	bool away;
+
+	lock_sock(sk);
+	away = vs->frozen;
+	if (away) {
+		carrier->state = socket->state;
+		WRITE_ONCE(carrier->ops, READ_ONCE(socket->ops));
+		sock_graft(sk, carrier);
+		socket->sk = NULL;
+		vs->socket = carrier;
+		WRITE_ONCE(vs->carrier, carrier);
 	}
-	while ((node = rb_first(&sk->tcp_rtx_queue)))
-		tcp_rtx_queue_unlink_and_free(rb_to_skb(node), sk);
-	tp->highest_sack = NULL;
-	INIT_LIST_HEAD(&tp->tsorted_sent_queue);
-	tcp_clear_all_retrans_hints(tp);
-	tp->packets_out = 0;
-	tp->sacked_out = 0;
-	tp->lost_out = 0;
-	tp->retrans_out = 0;
+	release_sock(sk);
+	return away;
 }
 
 /* Segments beyond a gap were not acknowledged as a whole: the peer sends them again. */
@@ -309,18 +328,18 @@ static void sock_drop_unread(struct sock *sk, u32 seq)
 }
 
 /*
- * The connection comes back: everything but the receive queue.  From here to
- * thaw_end only thaw_data may follow; the socket still takes no frames.
+ * The connection comes back: everything but the queues.  From here to thaw_end only
+ * thaw_data may follow; the socket still takes no frames.
  */
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
-	struct sock *sk = vs->socket->sk;
+	struct sock *sk = vs->sk;
 	struct inet_connection_sock *icsk = inet_csk(sk);
 	struct tcp_sock *tp = tcp_sk(sk);
-	u32 snd = st->write_seq;
+	u32 snd = st->snd_una;
 
 	lock_sock(sk);
-	sock_purge_send_queue(sk);
+	vpipe_tcp_purge_queue(sk);
 	sock_purge_out_of_order(sk);
 	if (vs->source)
 		sock_drop_unread(sk, st->rcv_nxt - st->unread);
@@ -355,26 +374,77 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	release_sock(sk);
 }
 
-/* Bytes the peer sent meanwhile, in order: to the end of the receive queue. */
-int vpfront_sock_thaw_data(struct vpfront_sock *vs, const void *data, u32 len)
+/* All that was received is there. */
+static void sock_set_window(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
-	struct sock *sk = vs->socket->sk;
-	struct tcp_sock *tp = tcp_sk(sk);
-	int rcvbuf, ret;
+	struct tcp_sock *tp = tcp_sk(vs->sk);
+
+	tp->rcv_wnd = st->rcv_wnd;
+	tp->rcv_wup = st->rcv_wup;
+	tp->rcv_ssthresh = max(tp->rcv_ssthresh, min(st->rcv_wnd, tp->window_clamp));
+	tp->rcv_rtt_est.seq = tp->rcv_nxt;
+	tp->rcv_rtt_est.time = 0;
+	tp->rcvq_space.seq = tp->copied_seq;
+	tp->compressed_ack_rcv_nxt = tp->rcv_nxt;
+}
+
+/* Up to `len` of the bytes at `offset`, which are all of one kind; how many, or an error. */
+static int sock_put_bytes(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			  u32 offset, const void *data, u32 len)
+{
+	u32 sent = st->unread + st->snd_nxt - st->snd_una;
+	struct tcp_sock *tp = tcp_sk(vs->sk);
+	int ret;
+
+	if (offset < st->unread) {
+		len = min(len, st->unread - offset);
+		tp->repair = 1;
+		tp->repair_queue = TCP_RECV_QUEUE;
+		ret = vpipe_tcp_append(vs->sk, data, len, 0);
+		tp->repair_queue = TCP_NO_QUEUE;
+		tp->repair = 0;
+		return ret ?: len;
+	}
+	sock_set_window(vs, st);
+	if (offset >= sent)
+		return vpipe_tcp_append(vs->sk, data, len, 0) ?: len;
+	len = min(len, sent - offset);
+	ret = vpipe_tcp_append_sent(vs->sk, data, len);
+	if (ret || offset + len < sent)
+		return ret ?: len;
+	vpipe_tcp_age_queue(vs->sk, st);
+	return tp->snd_nxt == st->snd_nxt ? len : -EPROTO;
+}
+
+/*
+ * The next bytes, in order: those that the peer sent meanwhile to the end of the receive
+ * queue, then those that it has not acknowledged, which are the send queue.
+ */
+int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			   u32 offset, const void *data, u32 len)
+{
+	struct sock *sk = vs->sk;
+	int rcvbuf, sndbuf, ret = 0;
 
 	lock_sock(sk);
 	rcvbuf = sk->sk_rcvbuf;
+	sndbuf = sk->sk_sndbuf;
 	WRITE_ONCE(sk->sk_rcvbuf, INT_MAX / 2);	/* the window allowed them */
+	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);	/* and there they had room */
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
-	tp->repair = 1;
-	tp->repair_queue = TCP_RECV_QUEUE;
-	ret = vpipe_tcp_append(sk, data, len);
-	tp->repair_queue = TCP_NO_QUEUE;
-	tp->repair = 0;
+	while (len && ret >= 0) {
+		ret = sock_put_bytes(vs, st, offset, data, len);
+		if (ret > 0) {
+			offset += ret;
+			data += ret;
+			len -= ret;
+		}
+	}
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
+	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 	release_sock(sk);
-	return ret;
+	return min(ret, 0);
 }
 
 static void sock_fin_received(struct sock *sk)
@@ -390,21 +460,14 @@ static void sock_fin_received(struct sock *sk)
 /* All data is there: live again. */
 void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
-	struct sock *sk = vs->socket->sk;
+	struct sock *sk = vs->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
 
 	lock_sock(sk);
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
-
-	tp->rcv_wnd = st->rcv_wnd;
-	tp->rcv_wup = st->rcv_wup;
-	tp->rcv_ssthresh = max(tp->rcv_ssthresh, min(st->rcv_wnd, tp->window_clamp));
-	tp->rcv_rtt_est.seq = tp->rcv_nxt;
-	tp->rcv_rtt_est.time = 0;
-	tp->rcvq_space.seq = tp->copied_seq;
-	tp->compressed_ack_rcv_nxt = tp->rcv_nxt;
+	sock_set_window(vs, st);
 
 	if (st->state == XEN_VPIPE_TCP_CLOSED) {
 		WRITE_ONCE(sk->sk_err, st->error ?: ECONNRESET);
@@ -416,20 +479,20 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 		else if (vs->source && sk->sk_state == TCP_CLOSE_WAIT)
 			WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
 		vpipe_tcp_ack_now(sk);
-		if (sock_flag(sk, SOCK_KEEPOPEN))
-			inet_csk_reset_keepalive_timer(sk, keepalive_time_when(tp));
+		sock_start_timers(sk);
 	}
 	sock_wake(sk);
 	release_sock(sk);
+	vpfront_strays_end(vs);
 }
 
 /* The connection's state is lost with the backend: the program must be told. */
 void vpfront_sock_abort(struct vpfront_sock *vs, int error)
 {
-	struct sock *sk = vs->socket->sk;
+	struct sock *sk = vs->sk;
 
 	lock_sock(sk);
-	sock_purge_send_queue(sk);
+	vpipe_tcp_purge_queue(sk);
 	if (vs->source)		/* how much of it has been moved is not known */
 		sock_drop_unread(sk, tcp_sk(sk)->rcv_nxt);
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
@@ -440,4 +503,5 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error)
 	sk_error_report(sk);
 	sock_wake(sk);
 	release_sock(sk);
+	vpfront_strays_end(vs);
 }

@@ -3,8 +3,8 @@
  * vpfront.h: what the files of the frontend module offer each other.
  *
  * The way of a transfer: chardev.c (ioctl) -> pipe.c (one operation's life) ->
- * leg.c (its flows) and feed.c (what is moved next) -> file.c (file to extents),
- * sink.c (extents to be written), sock.c (socket to TCP state) -> command.c and
+ * flow.c (connections that are away) and feed.c (what is moved next) -> file.c (file to
+ * extents), sink.c (extents to be written), sock.c (socket to TCP state) -> command.c and
  * ring.c (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
  */
 #ifndef _VPFRONT_H
@@ -40,13 +40,14 @@ struct vpfront_device {
 	bool closing;			/* no new operations; the running ones come home */
 	bool connected;
 	bool gone;			/* the backend touches nothing of ours any more */
-	unsigned int users;		/* operations, under the lock of xenbus.c */
+	unsigned int users;		/* operations and flows, under the lock of xenbus.c */
 	enum xenbus_state backend_state;
 	wait_queue_head_t wait;		/* for users, backend_state, gone; for a write to end */
 	struct work_struct close_work;	/* sees the operations off */
 };
 
 struct vpfront_device *vpfront_xenbus_get(void);
+void vpfront_xenbus_hold(struct vpfront_device *dev);
 void vpfront_xenbus_put(struct vpfront_device *dev);
 bool vpfront_xenbus_gone(struct vpfront_device *dev);
 int vpfront_xenbus_init(void);
@@ -55,6 +56,7 @@ void vpfront_xenbus_exit(void);
 /* --- ring.c: one queue: commands out, responses and events in ------------ */
 
 struct vpfront_pipe;
+struct vpfront_flow;
 
 /* A command on its way.  The caller fills req but for its id, and pages. */
 struct vpfront_call {
@@ -81,8 +83,12 @@ void *vpfront_ring_page(struct vpfront_queue *queue, u16 page);
 int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call);
 void vpfront_ring_kick(struct vpfront_queue *queue);
 int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call);
-int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_pipe *pipe, u32 *flow);
-void vpfront_ring_flow_put(struct vpfront_queue *queue, u32 flow);
+int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_flow *flow,
+			  struct vpfront_pipe *pipe, u32 *id);
+struct vpfront_pipe *vpfront_ring_flow_bind(struct vpfront_queue *queue,
+					    struct vpfront_flow *flow, struct vpfront_pipe *pipe);
+struct vpfront_pipe *vpfront_ring_flow_put(struct vpfront_queue *queue,
+					   struct vpfront_flow *flow);
 void vpfront_ring_kick_flows(struct vpfront_queue *queue);
 
 /* --- capture.c: the bios of reads and writes that never reach the disk --- */
@@ -147,22 +153,42 @@ int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes);
 /* --- sock.c: a live connection, out of and back into a socket ------------ */
 
 struct vpfront_sock {
-	struct socket *socket;
+	struct sock *sk;
+	struct socket *socket;			/* whose it is; socket lock */
+	struct socket *carrier;			/* that, once the program has closed its own */
 	struct xen_vpipe_tcp_state state;	/* as frozen */
 	int tcp_state;				/* TCP_ESTABLISHED or TCP_CLOSE_WAIT */
 	u32 unread;				/* bytes received and not read, as frozen */
-	bool source;				/* they go along */
+	bool source;				/* they have gone along */
 	bool frozen;
+
+	/* strays.c's */
+	struct hlist_node stray_node;		/* RCU */
+	struct sk_buff_head strays;		/* that wait; its lock serialises: */
+	bool strays_go;				/* the driver domain takes them */
 };
 
+void vpfront_sock_init(struct vpfront_sock *vs, struct socket *socket, bool source);
 int vpfront_sock_freeze(struct vpfront_sock *vs);
 u32 vpfront_sock_copy_queue(struct vpfront_sock *vs, u32 offset, void *to, u32 len);
 u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 len);
+void vpfront_sock_left(struct vpfront_sock *vs);
 void vpfront_sock_unfreeze(struct vpfront_sock *vs);
+bool vpfront_sock_awaited(struct vpfront_sock *vs);
+bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
-int vpfront_sock_thaw_data(struct vpfront_sock *vs, const void *data, u32 len);
+int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			   u32 offset, const void *data, u32 len);
 void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 void vpfront_sock_abort(struct vpfront_sock *vs, int error);
+
+/* --- strays.c: frames that come for a connection that is away -------------- */
+
+void vpfront_strays_begin(struct vpfront_sock *vs);
+void vpfront_strays_go(struct vpfront_sock *vs);
+void vpfront_strays_end(struct vpfront_sock *vs);
+int vpfront_strays_init(void);
+void vpfront_strays_exit(void);
 
 /* --- guard.c: keeps callers off a socket that is away -------------------- */
 
@@ -171,31 +197,59 @@ bool vpfront_guard_stands(struct socket *socket);
 void vpfront_guard_clear(struct socket *socket);
 int vpfront_guard_init(void);
 
-/* --- leg.c: a flow of an operation, and the connection in it ---------------- */
+/* --- flow.c: a connection that is away, or the context of a copy ------------- */
 
-struct vpfront_leg {
-	struct vpfront_sock sock;	/* no socket: a flow that is no connection */
-	u32 flow;
+enum vpfront_flow_state {
+	VPFRONT_FLOW_BUSY,	/* an operation's */
+	VPFRONT_FLOW_IDLE,	/* with the backend, and nobody's */
+	VPFRONT_FLOW_RETURNING,	/* on its way home */
+	VPFRONT_FLOW_HOME,
+};
+
+struct vpfront_flow {
+	struct kref ref;
+	struct rcu_head rcu;		/* strays.c may be looking at it */
+	struct vpfront_device *dev;	/* held */
+	struct vpfront_queue *queue;
+	u32 id;
+	struct vpfront_sock sock;	/* no sk: a flow that is no connection */
+	struct hlist_node node;		/* by its sk; these three under flows_lock */
+	enum vpfront_flow_state state;
+	bool wanted;			/* somebody waits for the socket */
+	bool away;			/* the backend has it */
+	struct work_struct work;	/* takes it home */
+	struct timer_list idle_timer;
+	unsigned long idle_until;	/* jiffies */
+	struct list_head calls;		/* commands pushed, answers not looked at */
 	int attach_status, queue_status, unread_status;
 	u32 unread_sent;		/* bytes that the backend has taken */
 	u32 unread_kept;		/* of them: those that the socket has still got */
-	bool detach_sent;
-	u32 linger_sent;		/* with CANCEL, ms; 0: not sent */
-	bool home;			/* the backend has nothing of it any more */
+	u32 sent, taken;		/* bytes moved into the socket and out of it, modulo 2^32 */
+	bool cancel_sent, detach_sent;
+	u32 settle_sent;		/* with DETACH, ms */
 
 	/* Written by the event handler under the queue's lock. */
+	struct vpfront_pipe *pipe;	/* whose it is; by whoever binds it */
+	bool input;			/* the peer has sent something */
 	bool detached;
-	s32 detach_status;
 };
 
-int vpfront_leg_freeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-void vpfront_leg_unfreeze(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-void vpfront_leg_take_back(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-int vpfront_leg_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-int vpfront_leg_cancel(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 linger_ms);
-int vpfront_leg_detach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-void vpfront_leg_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-void vpfront_leg_lost(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
+void vpfront_flow_put(struct vpfront_flow *flow);
+void vpfront_flow_kick(struct vpfront_flow *flow);
+void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt);
+int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool source);
+int vpfront_flow_freeze(struct vpfront_flow *flow);
+int vpfront_flow_attach(struct vpfront_flow *flow);
+void vpfront_flow_unfreeze(struct vpfront_flow *flow);
+int vpfront_flow_judge(struct vpfront_flow *flow);
+int vpfront_flow_cancel(struct vpfront_flow *flow);
+void vpfront_flow_lost(struct vpfront_flow *flow);
+void vpfront_flow_give_back(struct vpfront_flow *flow, u32 sent, u32 taken, bool stay);
+bool vpfront_flow_want(struct sock *sk);
+bool vpfront_flow_close(struct socket *socket);
+void vpfront_flow_quiesce(struct vpfront_device *dev);
+int vpfront_flow_init(void);
+void vpfront_flow_exit(void);
 
 /* --- sink.c: the backend's data into a file --------------------------------- */
 
@@ -227,11 +281,12 @@ void vpfront_sink_exit(void);
 enum vpfront_stage {
 	VPFRONT_START,		/* nothing has happened yet */
 	VPFRONT_MOVING,		/* the backend is at it */
+	VPFRONT_RETURNING,	/* all has ended; its connections come home */
 	VPFRONT_DONE,
 };
 
 #define VPFRONT_SEGMENTS	2	/* in flight at once */
-#define VPFRONT_LEGS		2	/* source and sink, if both are sockets */
+#define VPFRONT_FLOWS		2	/* source and sink, if both are sockets */
 
 struct vpfront_context;
 
@@ -244,8 +299,8 @@ struct vpfront_pipe {
 	enum vpfront_stage stage;
 
 	struct file *in, *out;		/* references, so that close() does no harm */
-	struct vpfront_leg leg[VPFRONT_LEGS];	/* the flow of commands is the first's */
-	unsigned int nr_legs;
+	struct vpfront_flow *flow[VPFRONT_FLOWS];	/* commands name the first */
+	unsigned int nr_flows;
 	struct vpfront_file file;	/* the source */
 	struct vpfront_sink sink;
 	u64 length;			/* bytes asked for, cut at the end of the file */
@@ -261,7 +316,6 @@ struct vpfront_pipe {
 	struct timer_list pin_timer;	/* looks after it while segments are pinned */
 	struct vpfront_segment segment[VPFRONT_SEGMENTS];
 
-	struct list_head calls;		/* commands pushed, answers not looked at */
 	int transfer_status;
 	int reason;			/* enum vpipe_reason: why the rest is declined */
 	int file_error;			/* the source file or the sink file failed */
@@ -317,15 +371,16 @@ bool vpfront_feed_pinned(struct vpfront_pipe *pipe);
 
 /* --- command.c: what an operation tells the backend ------------------------ */
 
-int vpfront_command_attach(struct vpfront_pipe *pipe, struct vpfront_leg *leg);
-int vpfront_command_queue(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op);
+int vpfront_command_attach(struct vpfront_flow *flow);
+int vpfront_command_queue(struct vpfront_flow *flow, u16 op);
 int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg);
-int vpfront_command_simple(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u16 op);
+int vpfront_command_simple(struct vpfront_flow *flow, u16 op);
 int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua,
 			  bool *refused);
-int vpfront_command_return(struct vpfront_pipe *pipe, struct vpfront_leg *leg, u32 offset,
+int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 			   struct xen_vpipe_tcp_state *st, u32 *bytes);
-void vpfront_command_collect(struct vpfront_pipe *pipe);
+void vpfront_command_collect(struct vpfront_flow *flow);
+void vpfront_command_collect_all(struct vpfront_pipe *pipe);
 
 /* --- chardev.c: /dev/vpipe ------------------------------------------------ */
 

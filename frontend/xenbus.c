@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * xenbus.c: the device "vpipe" from its first state to its last, and who may use
- * it when.  A guest has one; operations hold it by _get/_put.
+ * it when.  A guest has one; operations hold it by _get/_put, and so do flows.
  *
- * When the backend wants to go (Closing), no new operation starts and the running
- * ones bring their sockets home; the last one to end lets the state go on.  When
+ * When the backend wants to go (Closing), no new operation starts, the running ones
+ * end and all sockets come home; the last one lets the state go on.  When
  * the backend is simply gone, the queues are broken first, so that nobody waits.
  * When it broke the protocol it is told to close at once: a write to a file that it
  * may still be doing cannot end before it has let go.
@@ -41,6 +41,14 @@ struct vpfront_device *vpfront_xenbus_get(void)
 		dev = NULL;
 	spin_unlock(&vpfront_lock);
 	return dev;
+}
+
+/* Once more, by somebody who has it. */
+void vpfront_xenbus_hold(struct vpfront_device *dev)
+{
+	spin_lock(&vpfront_lock);
+	dev->users++;
+	spin_unlock(&vpfront_lock);
 }
 
 void vpfront_xenbus_put(struct vpfront_device *dev)
@@ -333,6 +341,16 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 }
 
 /*
+ * The guest will be saved or migrated, and its shadow sockets will not go along: what no
+ * operation has comes home before.
+ */
+static int vpfront_suspend(struct xenbus_device *xbdev)
+{
+	vpfront_flow_quiesce(dev_get_drvdata(&xbdev->dev));
+	return 0;
+}
+
+/*
  * After save and restore, or migration, there is no backend that knows us, and the
  * shadow sockets are gone.  The toolstack attaches anew.
  */
@@ -385,6 +403,7 @@ static struct xenbus_driver vpfront_driver = {
 	.ids = vpfront_ids,
 	.probe = vpfront_probe,
 	.remove = vpfront_remove,
+	.suspend = vpfront_suspend,
 	.resume = vpfront_resume,
 	.otherend_changed = vpfront_backend_changed,
 	.not_essential = true,

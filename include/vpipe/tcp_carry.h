@@ -52,6 +52,26 @@ static inline void vpipe_tcp_stop_timers(struct sock *sk)
 	inet_csk(sk)->icsk_ack.pending = 0;
 }
 
+static inline u32 vpipe_tcp_age(const struct tcp_sock *tp, const struct sk_buff *skb)
+{
+	return min_t(u64, div_u64(tp->tcp_clock_cache - min(skb->skb_mstamp_ns,
+							    tp->tcp_clock_cache),
+				  NSEC_PER_USEC), U32_MAX);
+}
+
+/* How long ago the first and the last segment were sent that are not acknowledged. */
+static inline void vpipe_tcp_snapshot_ages(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	struct rb_node *first = rb_first(&sk->tcp_rtx_queue);
+	struct rb_node *last = rb_last(&sk->tcp_rtx_queue);
+
+	if (!first)
+		return;
+	vpipe_tcp_refresh_clock(tcp_sk(sk));
+	st->age_first_us = vpipe_tcp_age(tcp_sk(sk), rb_to_skb(first));
+	st->age_last_us = vpipe_tcp_age(tcp_sk(sk), rb_to_skb(last));
+}
+
 /* Sequence space, options, buffers and congestion state; not the addresses. */
 static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {
@@ -101,6 +121,7 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 	st->mdev_us = tp->mdev_us;
 	st->rttvar_us = tp->rttvar_us;
 	st->rto_us = jiffies_to_usecs(icsk->icsk_rto);
+	vpipe_tcp_snapshot_ages(sk, st);
 	strscpy((char *)st->congestion, icsk->icsk_ca_ops->name,
 		sizeof(st->congestion));
 }
@@ -141,10 +162,10 @@ static inline void vpipe_tcp_ack_now(struct sock *sk)
  * Append bytes by the socket's own sendmsg; whole or an error.  Socket locked.  A
  * connection is worth some patience when memory is short: there is no way back.
  */
-static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len)
+static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len, int flags)
 {
 	struct kvec vec = { .iov_base = (void *)data, .iov_len = len };
-	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL | flags };
 	unsigned int tries = VPIPE_TCP_TRIES;
 	int ret;
 
@@ -160,6 +181,112 @@ static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len
 		msleep(VPIPE_TCP_PAUSE_MS);
 	}
 	return 0;
+}
+
+/*
+ * Append bytes that had been sent already, and count as sent.  With MSG_EOR, because the
+ * last ones would stay unsent if the kernel waited for more (autocork).
+ */
+static inline int vpipe_tcp_append_sent(struct sock *sk, const void *data, size_t len)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int ret;
+
+	tp->repair = 1;
+	tp->repair_queue = TCP_SEND_QUEUE;
+	ret = vpipe_tcp_append(sk, data, len, MSG_EOR);
+	tp->repair_queue = TCP_NO_QUEUE;
+	tp->repair = 0;
+	return ret;
+}
+
+/*
+ * All that had been sent was appended: it was sent when st says so, evenly between the
+ * first and the last of it.  With the time of now no loss would be noticed for a while
+ * (RACK, RFC 8985), and what counts as repaired is not measured.
+ */
+static inline void vpipe_tcp_age_queue(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	u64 first = (u64)st->age_first_us * NSEC_PER_USEC;
+	u64 last = min((u64)st->age_last_us * NSEC_PER_USEC, first);
+	u32 all = st->snd_nxt - st->snd_una;
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb;
+
+	vpipe_tcp_refresh_clock(tp);
+	first = min(first, tp->tcp_clock_cache);
+	last = min(last, first);
+	skb_rbtree_walk(skb, &sk->tcp_rtx_queue) {
+		u64 at = TCP_SKB_CB(skb)->end_seq - st->snd_una;
+
+		skb->skb_mstamp_ns = tp->tcp_clock_cache - first +
+				     mul_u64_u32_div(first - last, min_t(u64, at, all), all);
+		TCP_SKB_CB(skb)->sacked &= ~TCPCB_REPAIRED;
+	}
+}
+
+/* Part of one send queue buffer that lies in the wanted range; moves the range. */
+static inline void vpipe_tcp_copy_skb(struct sk_buff *skb, u32 skip, u32 *offset, u8 **to,
+				      u32 *len)
+{
+	u32 have, n;
+
+	if (skip >= skb->len)
+		return;
+	have = skb->len - skip;
+	if (*offset >= have) {
+		*offset -= have;
+		return;
+	}
+	n = min(have - *offset, *len);
+	skb_copy_bits(skb, skip + *offset, *to, n);
+	*to += n;
+	*len -= n;
+	*offset = 0;
+}
+
+/* Bytes [offset, offset + len) of the send queue, counted from `una` on; how many. */
+static inline u32 vpipe_tcp_copy_queue(struct sock *sk, u32 una, u32 offset, void *to, u32 len)
+{
+	struct sk_buff *skb;
+	u32 left = len;
+	u8 *at = to;
+
+	skb_rbtree_walk(skb, &sk->tcp_rtx_queue) {
+		u32 seq = TCP_SKB_CB(skb)->seq;
+
+		if (!left)
+			break;
+		vpipe_tcp_copy_skb(skb, before(seq, una) ? una - seq : 0, &offset, &at, &left);
+	}
+	skb_queue_walk(&sk->sk_write_queue, skb) {
+		if (!left)
+			break;
+		vpipe_tcp_copy_skb(skb, 0, &offset, &at, &left);
+	}
+	return len - left;
+}
+
+/* Of what was in the send queue nothing is left. */
+static inline void vpipe_tcp_purge_queue(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb;
+	struct rb_node *node;
+
+	while ((skb = __skb_dequeue(&sk->sk_write_queue))) {
+		tcp_skb_tsorted_anchor_cleanup(skb);
+		tcp_wmem_free_skb(sk, skb);
+	}
+	while ((node = rb_first(&sk->tcp_rtx_queue)))
+		tcp_rtx_queue_unlink_and_free(rb_to_skb(node), sk);
+	tp->highest_sack = NULL;
+	INIT_LIST_HEAD(&tp->tsorted_sent_queue);
+	tcp_clear_all_retrans_hints(tp);
+	tp->packets_out = 0;
+	tp->sacked_out = 0;
+	tp->lost_out = 0;
+	tp->retrans_out = 0;
 }
 
 #endif /* _VPIPE_TCP_CARRY_H */

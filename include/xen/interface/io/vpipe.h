@@ -103,12 +103,24 @@
  *                                          when all of snd_nxt - snd_una are there
  *   TRANSFER(extents, flow) *         -->  queued; moved in order
  *                                     <--  event TRANSFER_DONE(cookie, moved) *
- *   DETACH                            -->  once the TRANSFERs have ended and all data
- *                                          is acknowledged: freezes the shadow
+ *   ... further TRANSFERs, as long as it likes
+ *                                     <--  event INPUT: the peer has sent something that
+ *                                          no TRANSFER takes
+ *   DETACH                            -->  once the TRANSFERs have ended: freezes the
+ *                                          shadow
  *                                     <--  event DETACHED
- *   RETURN(pages) *                   -->  first page: state; others: unread bytes
+ *   RETURN(pages) *                   -->  first page: state; others: unread bytes,
+ *                                          then the send queue
  *   thaws the socket with that state
  *   RELEASE                           -->  forgets the shadow, without a FIN
+ *
+ * No frame is lost on the way.  The backend holds those from the peer from ATTACH
+ * until the shadow is live, and from the freeze of the shadow until RELEASE.  Those
+ * that the frontend's kernel receives for a frozen socket, it sends back by the vif
+ * as they are ("strays").  After ATTACH the backend sends a marker, a TCP segment
+ * of the connection without any flag, to the vif: when it comes back as a stray, all
+ * strays have come, and all that the guest itself had sent.  Until then (or for
+ * about HOLD_MS) the shadow receives and sends nothing.
  *
  * A flow whose socket is a source has the bytes that the guest had received and
  * not read put first (UNREAD, after the last QUEUE).  A flow may be no connection
@@ -153,6 +165,7 @@
 
 #define XEN_VPIPE_MAX_RING_PAGE_ORDER	4
 #define XEN_VPIPE_MAX_POOL_PAGES	512
+#define XEN_VPIPE_HOLD_MS		50
 #define XEN_VPIPE_PAGE_SIZE		4096
 
 /* Commands */
@@ -169,6 +182,7 @@
 /* Events */
 #define XEN_VPIPE_EVT_TRANSFER_DONE	1
 #define XEN_VPIPE_EVT_DETACHED		2
+#define XEN_VPIPE_EVT_INPUT		3
 
 /*
  * ATTACH: make a flow.
@@ -298,30 +312,29 @@ struct xen_vpipe_transfer {
 
 /*
  * CANCEL: end the flow's TRANSFERs now (event with -ECANCELED and an exact count,
- * or their own end; a write to EXTENTS that has begun is finished).  A DETACH,
- * pending or later, waits at most linger_ms for acknowledgements; after that
- * DETACHED says -ETIMEDOUT and RELEASE resets the connection.
- * XEN_VPIPE_LINGER_FOREVER waits as long as the peer lives, other times are cut to a
- * minute; the last CANCEL counts.  Status: -ENOENT.
+ * or their own end; a write to EXTENTS that has begun is finished).  No TRANSFER is
+ * accepted after it.  Status: -ENOENT.
  */
-#define XEN_VPIPE_LINGER_FOREVER	0xffffffffU
 struct xen_vpipe_cancel {
-	uint32_t linger_ms;
-	uint32_t reserved[11];
-};
-
-/*
- * DETACH: end the flow once its TRANSFERs have ended and its peer has
- * acknowledged all.  Event DETACHED follows.  Status: -ENOENT, -EALREADY.
- */
-struct xen_vpipe_detach {
 	uint32_t reserved[12];
 };
 
 /*
+ * DETACH: end the flow once its TRANSFERs have ended.  With settle_ms it waits before
+ * that, at most so many milliseconds (and a minute), until the peer has acknowledged
+ * all, so that no send queue has to go home; a further DETACH sets another time, from
+ * then on.  Event DETACHED follows.  Status: -ENOENT, -EALREADY detached.
+ */
+struct xen_vpipe_detach {
+	uint32_t settle_ms;
+	uint32_t reserved[11];
+};
+
+/*
  * RETURN: after DETACHED of a connection.  Pool page page[0] receives a struct
- * xen_vpipe_tcp_state; page[1] and on receive the flow's unread bytes from
- * `offset` on, as many as fit; the response's value is their number.
+ * xen_vpipe_tcp_state; page[1] and on receive, from `offset` on and as many as fit,
+ * the flow's unread bytes and behind them its send queue (snd_una to write_seq); the
+ * response's value is their number.
  * Status: -ENOENT, -EBUSY not detached yet, -EINVAL no connection, bad pages, or not
  * where the last one ended.
  */
@@ -373,6 +386,9 @@ struct xen_vpipe_response {
  *   TRANSFER_DONE: flow (the command's), cookie, moved = bytes given to the sink,
  *                  status
  *   DETACHED:      flow, status
+ *   INPUT:         flow: it has no TRANSFER, and there is something that a program
+ *                  would see: bytes, the end of the stream, an error.  Once until
+ *                  the next TRANSFER has ended.
  */
 struct xen_vpipe_event {
 	uint16_t type;		/* XEN_VPIPE_EVT_* */
@@ -463,6 +479,12 @@ struct xen_vpipe_tcp_state {
 	uint32_t unread;	/* bytes received in order and not moved: RETURN's */
 	uint32_t retransmits;	/* segments retransmitted by the shadow */
 	uint32_t reserved2;
+
+	/* when snd_nxt is not snd_una: how long ago the first and the last of that was
+	 * sent, microseconds
+	 */
+	uint32_t age_first_us;
+	uint32_t age_last_us;
 };
 
 #ifdef DEFINE_RING_TYPES	/* whoever wants the ring includes ring.h first */

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hold.c: the frames of a flow while it is between its two homes.
+ *
+ *   ATTACH      what comes from the peer is held; a marker goes to the guest
+ *   ...         what the guest still receives for the frozen socket comes back from it
+ *               ("strays"), last of all the marker: then the guest has nothing more of
+ *               the flow, neither received nor to be sent
+ *   live        strays, then what was held, then what comes: to the shadow.  What the
+ *               shadow sends waits for the marker as well, so that it does not overtake
+ *               what the guest had sent
+ *   freeze      what comes is held again
+ *   RELEASE     what was held, then what comes: to the guest
+ *
+ * Nobody waits longer than XEN_VPIPE_HOLD_MS for a marker: then order is not certain any
+ * more, as in any network.  How many frames wait is bounded for each domain; those for
+ * which there is no room are lost, as in any network.
+ */
+#include <linux/etherdevice.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/netfilter.h>
+#include <linux/random.h>
+#include <linux/tcp.h>
+#include <net/ip.h>
+
+#include "vpback.h"
+
+/* After so many times that more had come meanwhile, no more may come meanwhile. */
+#define RELEASE_ROUNDS	16
+
+static void hold_timer(struct timer_list *timer)
+{
+	vpback_hold_drained(container_of(timer, struct vpback_flow, hold_timer));
+}
+
+/* Before the flow is in the table: from there on its frames are held. */
+void vpback_hold_init(struct vpback_flow *flow)
+{
+	spin_lock_init(&flow->frames_lock);
+	__skb_queue_head_init(&flow->strays);
+	__skb_queue_head_init(&flow->held);
+	__skb_queue_head_init(&flow->gated);
+	timer_setup(&flow->hold_timer, hold_timer, 0);
+	flow->frames = VPBACK_FRAMES_HELD;
+	flow->marker = get_random_u64();
+	flow->moves_since = ktime_get();
+}
+
+/* Keep a frame for later, if there is room.  Under frames_lock. */
+static void hold_keep(struct vpback_flow *flow, struct sk_buff_head *list, struct sk_buff *skb)
+{
+	struct vpback_device *dev = flow->dev;
+
+	if (atomic_inc_return(&dev->frames_held) > VPBACK_MAX_FRAMES) {
+		atomic_dec(&dev->frames_held);
+		vpback_stat_add(dev, VPBACK_STAT_FRAMES_DROPPED, 1);
+		kfree_skb(skb);
+		return;
+	}
+	vpback_stat_add(dev, list == &flow->strays ? VPBACK_STAT_FRAMES_STRAY :
+						     VPBACK_STAT_FRAMES_HELD, 1);
+	__skb_queue_tail(list, skb);
+}
+
+/* Under frames_lock. */
+static struct sk_buff *hold_take(struct vpback_flow *flow, struct sk_buff_head *list)
+{
+	struct sk_buff *skb = __skb_dequeue(list);
+
+	if (skb)
+		atomic_dec(&flow->dev->frames_held);
+	return skb;
+}
+
+/* Whatever nothing has to wait for any more.  Under frames_lock. */
+static void hold_open(struct vpback_flow *flow)
+{
+	struct sk_buff *skb;
+
+	if (!flow->drained)
+		return;
+	while ((skb = hold_take(flow, &flow->gated)))
+		vpback_netdev_send(flow->link, skb);
+	if (!flow->live || flow->frames != VPBACK_FRAMES_HELD || flow->home)
+		return;
+	while ((skb = hold_take(flow, &flow->strays)) || (skb = hold_take(flow, &flow->held)))
+		vpback_netdev_receive(flow->link, skb);
+	flow->frames = VPBACK_FRAMES_OURS;
+	vpback_stat_time(flow->dev, VPBACK_STAT_ATTACH_US, flow->moves_since);
+}
+
+/* The guest has nothing more of the flow, or it takes too long to say so. */
+void vpback_hold_drained(struct vpback_flow *flow)
+{
+	spin_lock_bh(&flow->frames_lock);
+	if (!flow->drained) {
+		flow->drained = true;
+		hold_open(flow);
+	}
+	spin_unlock_bh(&flow->frames_lock);
+	vpback_pipe_kick(flow);
+}
+
+/* The shadow knows all that had been sent: it can receive. */
+void vpback_hold_live(struct vpback_flow *flow)
+{
+	spin_lock_bh(&flow->frames_lock);
+	flow->live = true;
+	hold_open(flow);
+	spin_unlock_bh(&flow->frames_lock);
+}
+
+/* Wait for a frame's turn, then to the vif: what a shadow has sent.  Softirq. */
+void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb)
+{
+	spin_lock_bh(&flow->frames_lock);
+	if (flow->drained)
+		vpback_netdev_send(flow->link, skb);
+	else
+		hold_keep(flow, &flow->gated, skb);
+	spin_unlock_bh(&flow->frames_lock);
+}
+
+/* A frame of the peer's: a netfilter verdict.  Softirq. */
+unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb)
+{
+	unsigned int verdict = NF_STOLEN;
+
+	spin_lock_bh(&flow->frames_lock);
+	if (flow->frames == VPBACK_FRAMES_GUEST) {
+		verdict = NF_ACCEPT;
+		goto out;
+	}
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (!skb)
+		goto out;
+	skb_dst_drop(skb);
+	skb_orphan(skb);
+	if (flow->frames == VPBACK_FRAMES_OURS)
+		vpback_netdev_receive(flow->link, skb);
+	else
+		hold_keep(flow, &flow->held, skb);
+out:
+	spin_unlock_bh(&flow->frames_lock);
+	return verdict;
+}
+
+/*
+ * A frame of the peer's that comes back from the guest, with its network header in front;
+ * or the marker.  Softirq.
+ */
+void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const struct tcphdr *tcp)
+{
+	u64 mark = (u64)ntohl(tcp->seq) << 32 | ntohl(tcp->ack_seq);
+
+	if (mark == flow->marker && !(tcp_flag_word(tcp) & (TCP_FLAG_ACK | TCP_FLAG_SYN))) {
+		kfree_skb(skb);
+		vpback_hold_drained(flow);
+		return;
+	}
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (!skb)
+		return;
+	skb_orphan(skb);
+	__skb_push(skb, skb->data - skb_mac_header(skb));
+	spin_lock_bh(&flow->frames_lock);
+	if (flow->frames == VPBACK_FRAMES_OURS)
+		vpback_netdev_receive(flow->link, skb);
+	else if (flow->frames == VPBACK_FRAMES_HELD)
+		hold_keep(flow, &flow->strays, skb);
+	else
+		kfree_skb(skb);
+	spin_unlock_bh(&flow->frames_lock);
+}
+
+/* Past our own hook, to the guest. */
+static void hold_to_guest(struct vpback_link *link, struct sk_buff *skb)
+{
+	struct net_device *vif;
+
+	rcu_read_lock();
+	vif = rcu_dereference(link->vif);
+	if (vif) {
+		skb->dev = vif;
+		skb->mark = VPBACK_STEER_MARK;
+		dev_queue_xmit(skb);
+	} else {
+		kfree_skb(skb);
+	}
+	rcu_read_unlock();
+}
+
+static void hold_push_ip(struct sk_buff *skb, const struct xen_vpipe_tcp_state *st)
+{
+	if (st->family == 4) {
+		struct iphdr *ip = skb_push(skb, sizeof(*ip));
+
+		memset(ip, 0, sizeof(*ip));
+		ip->version = 4;
+		ip->ihl = sizeof(*ip) / 4;
+		ip->tot_len = htons(skb->len);
+		ip->ttl = 64;
+		ip->protocol = IPPROTO_TCP;
+		memcpy(&ip->saddr, st->peer_addr, sizeof(ip->saddr));
+		memcpy(&ip->daddr, st->local_addr, sizeof(ip->daddr));
+		ip_send_check(ip);
+	} else {
+		struct ipv6hdr *ip = skb_push(skb, sizeof(*ip));
+
+		memset(ip, 0, sizeof(*ip));
+		ip->version = 6;
+		ip->payload_len = htons(sizeof(struct tcphdr));
+		ip->nexthdr = IPPROTO_TCP;
+		ip->hop_limit = 64;
+		memcpy(&ip->saddr, st->peer_addr, sizeof(ip->saddr));
+		memcpy(&ip->daddr, st->local_addr, sizeof(ip->daddr));
+	}
+	skb_reset_network_header(skb);
+}
+
+/*
+ * Send the marker after the frames that the guest has got: as if from the peer, but
+ * without any flag, so that TCP ignores it wherever it ends.
+ */
+void vpback_hold_mark(struct vpback_flow *flow)
+{
+	const struct xen_vpipe_tcp_state *st = &flow->state;
+	unsigned int room = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr);
+	struct tcphdr *tcp;
+	struct ethhdr *eth;
+	struct sk_buff *skb;
+
+	mod_timer(&flow->hold_timer, jiffies + msecs_to_jiffies(XEN_VPIPE_HOLD_MS));
+	skb = alloc_skb(LL_MAX_HEADER + room, GFP_KERNEL);
+	if (!skb)
+		return;		/* the timer will do */
+	skb_reserve(skb, LL_MAX_HEADER + room);
+	tcp = skb_push(skb, sizeof(*tcp));
+	memset(tcp, 0, sizeof(*tcp));
+	tcp->source = (__force __be16)st->peer_port;
+	tcp->dest = (__force __be16)st->local_port;
+	tcp->seq = htonl(flow->marker >> 32);
+	tcp->ack_seq = htonl((u32)flow->marker);
+	tcp->doff = sizeof(*tcp) / 4;
+	skb_reset_transport_header(skb);
+	hold_push_ip(skb, st);
+	skb->protocol = st->family == 4 ? htons(ETH_P_IP) : htons(ETH_P_IPV6);
+	eth = skb_push(skb, ETH_HLEN);
+	ether_addr_copy(eth->h_dest, flow->link->mac);
+	ether_addr_copy(eth->h_source, st->nexthop);
+	eth->h_proto = skb->protocol;
+	skb_reset_mac_header(skb);
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	hold_to_guest(flow->link, skb);
+}
+
+/*
+ * The shadow is about to be frozen: what comes is held, and what came before has been
+ * received when this returns.  May sleep.
+ */
+void vpback_hold_again(struct vpback_flow *flow)
+{
+	spin_lock_bh(&flow->frames_lock);
+	flow->moves_since = ktime_get();
+	flow->frames = VPBACK_FRAMES_HELD;
+	flow->home = true;
+	spin_unlock_bh(&flow->frames_lock);
+	vpback_netdev_flush(&flow->link->in);
+}
+
+/* Give all that is held to the guest, and what comes from now on.  May sleep. */
+void vpback_hold_release(struct vpback_flow *flow)
+{
+	struct sk_buff_head list;
+	struct sk_buff *skb;
+	unsigned int round;
+
+	__skb_queue_head_init(&list);
+	for (round = 0; ; round++) {
+		spin_lock_bh(&flow->frames_lock);
+		while ((skb = hold_take(flow, &flow->strays)) ||
+		       (skb = hold_take(flow, &flow->held))) {
+			if (round < RELEASE_ROUNDS)
+				__skb_queue_tail(&list, skb);
+			else
+				hold_to_guest(flow->link, skb);
+		}
+		if (skb_queue_empty(&list))
+			break;
+		spin_unlock_bh(&flow->frames_lock);
+		while ((skb = __skb_dequeue(&list)))
+			hold_to_guest(flow->link, skb);
+	}
+	flow->frames = VPBACK_FRAMES_GUEST;
+	if (flow->detached)
+		vpback_stat_time(flow->dev, VPBACK_STAT_RETURN_US, flow->moves_since);
+	spin_unlock_bh(&flow->frames_lock);
+}
+
+/*
+ * The flow ends.  What its shadow may still send goes out, what is held is the guest's,
+ * unless nobody is there any more.  May sleep.
+ */
+void vpback_hold_end(struct vpback_flow *flow, bool guest_lives)
+{
+	struct sk_buff *skb;
+
+	timer_delete_sync(&flow->hold_timer);
+	vpback_hold_drained(flow);
+	if (guest_lives)
+		vpback_hold_release(flow);
+	spin_lock_bh(&flow->frames_lock);
+	flow->frames = VPBACK_FRAMES_GUEST;
+	while ((skb = hold_take(flow, &flow->strays)) || (skb = hold_take(flow, &flow->held)))
+		kfree_skb(skb);
+	spin_unlock_bh(&flow->frames_lock);
+}
