@@ -16,41 +16,100 @@
 #include <linux/netfilter_netdev.h>
 #include <linux/rculist.h>
 #include <linux/tcp.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
 #include <net/tcp.h>
 
 #include "vpback.h"
 
-/* What identifies a flow on the wire, seen from the guest; and its sequence. */
+/*
+ * What identifies a flow on the wire, seen from the guest; and its sequence.  Addresses
+ * of IPv4 are those of ::ffff:0:0/96, which no frame of IPv6 can have.
+ */
 struct steer_key {
-	__be32 local, peer;
+	struct in6_addr local, peer;
 	__be16 local_port, peer_port;
 	u32 seq_end;
 };
 
-/* Take the key out of a frame that goes to (or comes from) the guest. */
-static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *key)
+#define STEER_KEY_BYTES	offsetof(struct steer_key, seq_end)
+
+/* An address as the protocol has it. */
+void vpback_steer_address(u16 family, const u8 *addr, struct in6_addr *to)
 {
-	unsigned int offset = skb_network_offset(skb), tcp_offset, end;
-	struct tcphdr _tcp, *tcp;
+	__be32 ipv4;
+
+	if (family == 6) {
+		memcpy(to, addr, sizeof(*to));
+		return;
+	}
+	memcpy(&ipv4, addr, sizeof(ipv4));
+	ipv6_addr_set_v4mapped(ipv4, to);
+}
+
+/* Where TCP begins, and where it ends; 0: there is none. */
+static unsigned int steer_parse_ipv4(struct sk_buff *skb, struct in6_addr *from,
+				     struct in6_addr *to, unsigned int *end)
+{
+	unsigned int offset = skb_network_offset(skb);
 	struct iphdr _ip, *ip;
 
-	if (skb->protocol != htons(ETH_P_IP) || skb_vlan_tag_present(skb))
-		return false;
 	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
 	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
 	    ip_is_fragment(ip))
+		return 0;
+	ipv6_addr_set_v4mapped(ip->saddr, from);
+	ipv6_addr_set_v4mapped(ip->daddr, to);
+	/* Ethernet may pad a short frame; a very long one has no length in its header. */
+	*end = ip->tot_len ? offset + ntohs(ip->tot_len) : skb->len;
+	return offset + ip->ihl * 4;
+}
+
+/* ... behind extension headers: that of a very long frame (RFC 2675), and a peer's. */
+static unsigned int steer_parse_ipv6(struct sk_buff *skb, struct in6_addr *from,
+				     struct in6_addr *to, unsigned int *end)
+{
+	unsigned int offset = skb_network_offset(skb);
+	struct ipv6hdr _ip, *ip;
+	__be16 fragment;
+	u8 protocol;
+	int tcp;
+
+	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
+	if (!ip || ip->version != 6 || ipv6_addr_v4mapped(&ip->saddr) ||
+	    ipv6_addr_v4mapped(&ip->daddr))
+		return 0;
+	protocol = ip->nexthdr;
+	tcp = ipv6_skip_exthdr(skb, offset + sizeof(_ip), &protocol, &fragment);
+	if (tcp < 0 || protocol != IPPROTO_TCP || fragment)
+		return 0;
+	*from = ip->saddr;
+	*to = ip->daddr;
+	*end = ip->payload_len ? offset + sizeof(_ip) + ntohs(ip->payload_len) : skb->len;
+	return tcp;
+}
+
+/* Take the key out of a frame that goes to (or comes from) the guest. */
+static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *key)
+{
+	struct in6_addr *from = to_guest ? &key->peer : &key->local;
+	struct in6_addr *to = to_guest ? &key->local : &key->peer;
+	unsigned int tcp_offset = 0, end;
+	struct tcphdr _tcp, *tcp;
+
+	if (skb_vlan_tag_present(skb))
 		return false;
-	tcp_offset = offset + ip->ihl * 4;
+	if (skb->protocol == htons(ETH_P_IP))
+		tcp_offset = steer_parse_ipv4(skb, from, to, &end);
+	else if (skb->protocol == htons(ETH_P_IPV6))
+		tcp_offset = steer_parse_ipv6(skb, from, to, &end);
+	if (!tcp_offset)
+		return false;
 	tcp = skb_header_pointer(skb, tcp_offset, sizeof(_tcp), &_tcp);
 	if (!tcp)
 		return false;
-	key->local = to_guest ? ip->daddr : ip->saddr;
-	key->peer = to_guest ? ip->saddr : ip->daddr;
 	key->local_port = to_guest ? tcp->dest : tcp->source;
 	key->peer_port = to_guest ? tcp->source : tcp->dest;
-	/* Ethernet may pad a short frame; a very long one has no length in its header. */
-	end = ip->tot_len ? offset + ntohs(ip->tot_len) : skb->len;
 	key->seq_end = ntohl(tcp->seq) + tcp->syn + tcp->fin;
 	if (end > tcp_offset + tcp->doff * 4)
 		key->seq_end += end - tcp_offset - tcp->doff * 4;
@@ -59,16 +118,14 @@ static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *ke
 
 static u32 steer_hash(const struct vpback_link *link, const struct steer_key *key)
 {
-	return hash_32(jhash_3words((__force u32)key->local, (__force u32)key->peer,
-				    (__force u32)key->local_port << 16 |
-				    (__force u32)key->peer_port, link->hash_seed),
+	return hash_32(jhash2((const u32 *)key, STEER_KEY_BYTES / sizeof(u32), link->hash_seed),
 		       VPBACK_HASH_BITS);
 }
 
 static void steer_flow_key(const struct vpback_flow *flow, struct steer_key *key)
 {
-	memcpy(&key->local, flow->state.local_addr, 4);
-	memcpy(&key->peer, flow->state.peer_addr, 4);
+	vpback_steer_address(flow->state.family, flow->state.local_addr, &key->local);
+	vpback_steer_address(flow->state.family, flow->state.peer_addr, &key->peer);
 	key->local_port = (__force __be16)flow->state.local_port;
 	key->peer_port = (__force __be16)flow->state.peer_port;
 }
@@ -82,8 +139,7 @@ static struct vpback_flow *steer_lookup(struct vpback_link *link, const struct s
 	hlist_for_each_entry_rcu(flow, &link->flows[steer_hash(link, key)], hash_node,
 				 lockdep_is_held(&link->flows_lock)) {
 		steer_flow_key(flow, &own);
-		if (own.local == key->local && own.peer == key->peer &&
-		    own.local_port == key->local_port && own.peer_port == key->peer_port)
+		if (!memcmp(&own, key, STEER_KEY_BYTES))
 			return flow;
 	}
 	return NULL;

@@ -20,6 +20,16 @@
 #include <net/tcp.h>
 #include <net/inet_connection_sock.h>
 
+/* Of IPv6, and not IPv4 by a socket of IPv6 (RFC 4291, 2.5.5.2). */
+static inline bool vpipe_tcp_is_ipv6(const struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return sk->sk_family == AF_INET6 && !ipv6_addr_v4mapped(&sk->sk_v6_daddr);
+#else
+	return false;
+#endif
+}
+
 /* How long memory for a connection's bytes is waited for: a second. */
 #define VPIPE_TCP_TRIES		50
 #define VPIPE_TCP_PAUSE_MS	20
@@ -50,6 +60,22 @@ static inline void vpipe_tcp_stop_timers(struct sock *sk)
 		__sock_put(sk);
 	tp->compressed_ack = 0;
 	inet_csk(sk)->icsk_ack.pending = 0;
+}
+
+/* Of the two families' headers what a program may choose.  A default TTL: as it was. */
+static inline void vpipe_tcp_snapshot_header(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	int ttl = READ_ONCE(inet_sk(sk)->uc_ttl);
+
+	st->tos = READ_ONCE(inet_sk(sk)->tos);
+#if IS_ENABLED(CONFIG_IPV6)
+	if (vpipe_tcp_is_ipv6(sk)) {
+		ttl = inet6_sk(sk)->hop_limit;
+		st->tos = inet6_sk(sk)->tclass;
+	}
+#endif
+	if (ttl > 0)
+		st->ttl = ttl;
 }
 
 /* Sequence space, options, buffers and congestion state; not the addresses. */
@@ -83,8 +109,7 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 		st->flags |= XEN_VPIPE_TCP_F_NODELAY;
 	st->snd_wscale = tp->rx_opt.snd_wscale;
 	st->rcv_wscale = tp->rx_opt.rcv_wscale;
-	st->tos = READ_ONCE(inet_sk(sk)->tos);
-	st->ttl = (u8)READ_ONCE(inet_sk(sk)->uc_ttl);
+	vpipe_tcp_snapshot_header(sk, st);
 	st->ts_val = vpipe_tcp_tsval(tp);
 	st->ts_recent = tp->rx_opt.ts_recent;
 	st->mss_clamp = tp->rx_opt.mss_clamp;
