@@ -18,6 +18,7 @@
 #include <net/sock.h>
 
 #include "vpfront.h"
+#include <vpipe/tcp_carry.h>
 
 /*
  * How long the operation of a process that is gone waits for its last bytes to be
@@ -412,18 +413,16 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	return pipe;
 }
 
-/* TCP over IPv4, though the socket may be of IPv6. */
-static bool pipe_is_tcp4(struct socket *socket)
+/* TCP, over what the backend can serve. */
+static bool pipe_is_tcp(struct vpfront_pipe *pipe, struct socket *socket)
 {
 	struct sock *sk = socket->sk;
 
 	if (socket->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
 		return false;
-#if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6)
-		return ipv6_addr_v4mapped(&sk->sk_v6_daddr);
-#endif
-	return sk->sk_family == AF_INET;
+	if (vpipe_tcp_is_ipv6(sk))
+		return pipe->dev->ipv6;
+	return sk->sk_family == AF_INET || sk->sk_family == AF_INET6;
 }
 
 /* The next leg, of a socket or (NULL) of none.  0, or an enum vpipe_reason. */
@@ -431,7 +430,7 @@ static int pipe_add_leg(struct vpfront_pipe *pipe, struct socket *socket, bool s
 {
 	struct vpfront_leg *leg = &pipe->leg[pipe->nr_legs++];
 
-	if (socket && !pipe_is_tcp4(socket))
+	if (socket && !pipe_is_tcp(pipe, socket))
 		return VPIPE_REASON_SOCKET_TYPE;
 	leg->sock.socket = socket;
 	leg->sock.source = source;
