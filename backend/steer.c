@@ -5,12 +5,16 @@
  * On the guest's vif, at the netdev hooks: what the host would send to the guest
  * for a flow (egress) goes to our netdev instead; what still comes from the guest
  * itself (ingress) is let through if it was sent before the hand-over, by sequence
- * number, and dropped otherwise.  Frames of a shadow socket are injected at the
- * same vif as if the guest had sent them, so the host's bridge, firewall and
- * anti-spoofing rules see nothing new; a mark tells them apart at the hook.
+ * number, and dropped otherwise.  What routers say about a flow (ICMP: mostly that a
+ * frame was too big for the path) both hear, our netdev and the guest.  Frames of a
+ * shadow socket are injected at the same vif as if the guest had sent them, so the
+ * host's bridge, firewall and anti-spoofing rules see nothing new; a mark tells them
+ * apart at the hook.
  */
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include <linux/ip.h>
 #include <linux/jhash.h>
 #include <linux/netfilter_netdev.h>
@@ -47,72 +51,108 @@ void vpback_steer_address(u16 family, const u8 *addr, struct in6_addr *to)
 	ipv6_addr_set_v4mapped(ipv4, to);
 }
 
-/* Where TCP begins, and where it ends; 0: there is none. */
-static unsigned int steer_parse_ipv4(struct sk_buff *skb, struct in6_addr *from,
-				     struct in6_addr *to, unsigned int *end)
-{
-	unsigned int offset = skb_network_offset(skb);
-	struct iphdr _ip, *ip;
+/* What an IP header says, and what may stand before the next one. */
+struct steer_ip {
+	struct in6_addr from, to;
+	unsigned int payload, end;	/* from the frame's first byte on */
+	u8 protocol;
+};
 
-	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
-	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
-	    ip_is_fragment(ip))
-		return 0;
-	ipv6_addr_set_v4mapped(ip->saddr, from);
-	ipv6_addr_set_v4mapped(ip->daddr, to);
+static bool steer_parse_ipv4(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
+{
+	struct iphdr _hdr, *hdr;
+
+	hdr = skb_header_pointer(skb, offset, sizeof(_hdr), &_hdr);
+	if (!hdr || hdr->version != 4 || hdr->ihl < 5 || ip_is_fragment(hdr))
+		return false;
+	ipv6_addr_set_v4mapped(hdr->saddr, &ip->from);
+	ipv6_addr_set_v4mapped(hdr->daddr, &ip->to);
+	ip->protocol = hdr->protocol;
+	ip->payload = offset + hdr->ihl * 4;
 	/* Ethernet may pad a short frame; a very long one has no length in its header. */
-	*end = ip->tot_len ? offset + ntohs(ip->tot_len) : skb->len;
-	return offset + ip->ihl * 4;
+	ip->end = hdr->tot_len ? offset + ntohs(hdr->tot_len) : skb->len;
+	return true;
 }
 
-/* ... behind extension headers: that of a very long frame (RFC 2675), and a peer's. */
-static unsigned int steer_parse_ipv6(struct sk_buff *skb, struct in6_addr *from,
-				     struct in6_addr *to, unsigned int *end)
+/* Extension headers are those of very long frames (RFC 2675), or what a peer likes. */
+static bool steer_parse_ipv6(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
 {
-	unsigned int offset = skb_network_offset(skb);
-	struct ipv6hdr _ip, *ip;
+	struct ipv6hdr _hdr, *hdr;
 	__be16 fragment;
-	u8 protocol;
-	int tcp;
+	int payload;
 
-	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
-	if (!ip || ip->version != 6 || ipv6_addr_v4mapped(&ip->saddr) ||
-	    ipv6_addr_v4mapped(&ip->daddr))
-		return 0;
-	protocol = ip->nexthdr;
-	tcp = ipv6_skip_exthdr(skb, offset + sizeof(_ip), &protocol, &fragment);
-	if (tcp < 0 || protocol != IPPROTO_TCP || fragment)
-		return 0;
-	*from = ip->saddr;
-	*to = ip->daddr;
-	*end = ip->payload_len ? offset + sizeof(_ip) + ntohs(ip->payload_len) : skb->len;
-	return tcp;
+	hdr = skb_header_pointer(skb, offset, sizeof(_hdr), &_hdr);
+	if (!hdr || hdr->version != 6 || ipv6_addr_v4mapped(&hdr->saddr) ||
+	    ipv6_addr_v4mapped(&hdr->daddr))
+		return false;
+	ip->protocol = hdr->nexthdr;
+	payload = ipv6_skip_exthdr(skb, offset + sizeof(_hdr), &ip->protocol, &fragment);
+	if (payload < 0 || fragment)
+		return false;
+	ip->from = hdr->saddr;
+	ip->to = hdr->daddr;
+	ip->payload = payload;
+	ip->end = hdr->payload_len ? offset + sizeof(_hdr) + ntohs(hdr->payload_len) : skb->len;
+	return true;
+}
+
+static bool steer_parse_ip(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
+{
+	if (skb_vlan_tag_present(skb))
+		return false;
+	if (skb->protocol == htons(ETH_P_IP))
+		return steer_parse_ipv4(skb, offset, ip);
+	return skb->protocol == htons(ETH_P_IPV6) && steer_parse_ipv6(skb, offset, ip);
 }
 
 /* Take the key out of a frame that goes to (or comes from) the guest. */
 static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *key)
 {
-	struct in6_addr *from = to_guest ? &key->peer : &key->local;
-	struct in6_addr *to = to_guest ? &key->local : &key->peer;
-	unsigned int tcp_offset = 0, end;
 	struct tcphdr _tcp, *tcp;
+	struct steer_ip ip;
 
-	if (skb_vlan_tag_present(skb))
+	if (!steer_parse_ip(skb, skb_network_offset(skb), &ip) || ip.protocol != IPPROTO_TCP)
 		return false;
-	if (skb->protocol == htons(ETH_P_IP))
-		tcp_offset = steer_parse_ipv4(skb, from, to, &end);
-	else if (skb->protocol == htons(ETH_P_IPV6))
-		tcp_offset = steer_parse_ipv6(skb, from, to, &end);
-	if (!tcp_offset)
-		return false;
-	tcp = skb_header_pointer(skb, tcp_offset, sizeof(_tcp), &_tcp);
+	tcp = skb_header_pointer(skb, ip.payload, sizeof(_tcp), &_tcp);
 	if (!tcp)
 		return false;
+	key->local = to_guest ? ip.to : ip.from;
+	key->peer = to_guest ? ip.from : ip.to;
 	key->local_port = to_guest ? tcp->dest : tcp->source;
 	key->peer_port = to_guest ? tcp->source : tcp->dest;
 	key->seq_end = ntohl(tcp->seq) + tcp->syn + tcp->fin;
-	if (end > tcp_offset + tcp->doff * 4)
-		key->seq_end += end - tcp_offset - tcp->doff * 4;
+	if (ip.end > ip.payload + tcp->doff * 4)
+		key->seq_end += ip.end - ip.payload - tcp->doff * 4;
+	return true;
+}
+
+/* The key of the flow whose frame could not be delivered, from the ICMP error. */
+static bool steer_parse_error(struct sk_buff *skb, struct steer_key *key)
+{
+	__be16 _port[2], *port;
+	struct steer_ip ip;
+	u8 _type, *type;
+
+	if (!steer_parse_ip(skb, skb_network_offset(skb), &ip))
+		return false;
+	type = skb_header_pointer(skb, ip.payload, sizeof(_type), &_type);
+	if (!type)
+		return false;
+	if (!(ip.protocol == IPPROTO_ICMP && *type == ICMP_DEST_UNREACH) &&
+	    !(ip.protocol == IPPROTO_ICMPV6 && (*type == ICMPV6_PKT_TOOBIG ||
+						*type == ICMPV6_DEST_UNREACH)))
+		return false;
+	BUILD_BUG_ON(sizeof(struct icmphdr) != sizeof(struct icmp6hdr));
+	if (!steer_parse_ip(skb, ip.payload + sizeof(struct icmphdr), &ip) ||
+	    ip.protocol != IPPROTO_TCP)
+		return false;
+	port = skb_header_pointer(skb, ip.payload, sizeof(_port), _port);
+	if (!port)
+		return false;
+	key->local = ip.from;
+	key->peer = ip.to;
+	key->local_port = port[0];
+	key->peer_port = port[1];
 	return true;
 }
 
@@ -182,29 +222,45 @@ void vpback_steer_del(struct vpback_flow *flow)
 	flow->hashed = false;
 }
 
-static unsigned int steer_to_guest(void *priv, struct sk_buff *skb,
-				   const struct nf_hook_state *state)
+/* The link's: it is received there, or dropped. */
+static void steer_take(struct vpback_link *link, struct sk_buff *skb)
 {
-	struct vpback_link *link = priv;
-	struct vpback_flow *flow;
-	struct steer_key key;
-
-	if (!steer_parse(skb, true, &key))
-		return NF_ACCEPT;
-	flow = steer_lookup(link, &key);
-	if (!flow || !READ_ONCE(flow->live))
-		return NF_ACCEPT;
-	skb = skb_share_check(skb, GFP_ATOMIC);
-	if (!skb)
-		return NF_STOLEN;
 	if (skb_queue_len_lockless(&link->in) >= VPBACK_MAX_FRAMES) {
 		vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
 		kfree_skb(skb);
-		return NF_STOLEN;
+		return;
 	}
 	vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_IN, 1);
 	skb_queue_tail(&link->in, skb);
 	napi_schedule(&link->in_napi);
+}
+
+static bool steer_is_live(struct vpback_link *link, const struct steer_key *key)
+{
+	struct vpback_flow *flow = steer_lookup(link, key);
+
+	return flow && READ_ONCE(flow->live);
+}
+
+static unsigned int steer_to_guest(void *priv, struct sk_buff *skb,
+				   const struct nf_hook_state *state)
+{
+	struct vpback_link *link = priv;
+	struct steer_key key;
+
+	if (!steer_parse(skb, true, &key)) {
+		if (steer_parse_error(skb, &key) && steer_is_live(link, &key)) {
+			skb = skb_clone(skb, GFP_ATOMIC);
+			if (skb)
+				steer_take(link, skb);
+		}
+		return NF_ACCEPT;
+	}
+	if (!steer_is_live(link, &key))
+		return NF_ACCEPT;
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (skb)
+		steer_take(link, skb);
 	return NF_STOLEN;
 }
 

@@ -78,6 +78,19 @@ static inline void vpipe_tcp_snapshot_header(struct sock *sk, struct xen_vpipe_t
 		st->ttl = ttl;
 }
 
+/* The largest segment that peer and, as far as it is known, path take. */
+static inline u32 vpipe_tcp_mss_clamp(struct sock *sk)
+{
+	u32 header = vpipe_tcp_is_ipv6(sk) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	struct dst_entry *dst = __sk_dst_get(sk);
+	u32 mss = tcp_sk(sk)->rx_opt.mss_clamp;
+
+	header += sizeof(struct tcphdr);
+	if (dst && dst_mtu(dst) >= header + TCP_MIN_MSS)
+		mss = min(mss, dst_mtu(dst) - header);
+	return mss;
+}
+
 /* Sequence space, options, buffers and congestion state; not the addresses. */
 static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {
@@ -112,7 +125,7 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 	vpipe_tcp_snapshot_header(sk, st);
 	st->ts_val = vpipe_tcp_tsval(tp);
 	st->ts_recent = tp->rx_opt.ts_recent;
-	st->mss_clamp = tp->rx_opt.mss_clamp;
+	st->mss_clamp = vpipe_tcp_mss_clamp(sk);
 	st->advmss = tp->advmss;
 
 	st->rcvbuf = sk->sk_rcvbuf;

@@ -91,8 +91,8 @@ def test_accepted(rig6):
     rig6.peer.run(f"/payload/vptest fill /tmp/pattern 0 {5 * MIB}")
     for address in "2001:db8::2", GUEST:
         rig6.peer.run(f"/payload/vpipe-send /tmp/pattern {address} {port}")
-    took = [line for line in lines(receiver.wait(timeout=60, check=True).out) if "offloaded" in line]
-    assert [one["offloaded"] for one in took] == [5 * MIB] * 2, took
+    said = lines(receiver.wait(timeout=60, check=True).out)
+    assert [one["offloaded"] for one in said if "offloaded" in one] == [5 * MIB] * 2, said
     rig6.peer.run("rm /tmp/pattern")
 
 
@@ -111,8 +111,8 @@ def test_relay(rig6, sender, receiver):
 def test_reset(rig6):
     """A peer that resets the connection, which is the backend's by then."""
     job, port = source(rig6, 10 * MIB, "reset")
-    took = lines(rig6.guest.run(f"rm -f /mnt/reset; /payload/vptest take {PEER6} {port} /mnt/reset 0 "
-                                f"{20 * MIB}", timeout=60).out)[0]
+    took = lines(rig6.guest.run("rm -f /mnt/reset; /payload/vptest take "
+                                f"{PEER6} {port} /mnt/reset 0 {20 * MIB}", timeout=60).out)[0]
     job.wait(timeout=30)
     assert took["end"] == 104 or took["errno"] == 104, took
 
@@ -136,3 +136,28 @@ def test_address_not_allowed(rig6):
         rig6.detach()
         rig6.dom0.run(f"xenstore-write {node} '{before}'")
         rig6.attach()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ip, router, peer, far, length", [
+    ("ip", "198.18.0.1", PEER, "198.18.1.10", 32),
+    ("ip -6", "2001:db8::1", PEER6, "2001:db8:1::10", 128)])
+def test_path_mtu(rig, ip, router, peer, far, length):
+    """dom0 routes to a far address of the peer's, and less fits there than through the vif."""
+    rig.dom0.run("sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
+                 " net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.xenbr0.send_redirects=0;"
+                 f"{ip} route add {far} via {peer} dev xenbr0 mtu lock 1300")
+    rig.peer.run(f"{ip} addr add {far}/{length} dev eth0")
+    rig.guest.run(f"{ip} route add {far} via {router}")
+    rig.address = far
+    try:
+        file = rig.fill("path", 4 * MIB)
+        for _ in range(2):
+            assert rig.send(file, "pipe:0:all send:3000 pipe:1:1000000",
+                            timeout=60)[0]["offloaded"] == 5 * MIB - (MIB - 1000000)
+    finally:
+        rig.address = PEER
+        rig.guest.run(f"{ip} route del {far}")
+        rig.peer.run(f"{ip} addr del {far}/{length} dev eth0")
+        rig.dom0.run(f"{ip} route del {far}")
+        rig.dom0.run("sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")

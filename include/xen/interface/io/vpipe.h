@@ -451,7 +451,7 @@ struct xen_vpipe_tcp_state {
 	uint8_t ttl;		/* family 6: hop limit; 0: the backend's default */
 	uint32_t ts_val;	/* the TSval that would be sent now */
 	uint32_t ts_recent;	/* the peer's last TSval */
-	uint32_t mss_clamp;	/* what the peer announced, bytes */
+	uint32_t mss_clamp;	/* what the peer announced or, if less, the path takes; bytes */
 	uint32_t advmss;	/* what we announced, bytes */
 
 	/* buffers, bytes */
