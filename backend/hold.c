@@ -146,6 +146,18 @@ out:
 	return verdict;
 }
 
+/* A frame about the flow, by somebody else, that the guest gets as well.  Softirq. */
+void vpback_hold_overhear(struct vpback_flow *flow, struct sk_buff *skb)
+{
+	spin_lock_bh(&flow->frames_lock);
+	if (flow->frames == VPBACK_FRAMES_OURS) {
+		skb = skb_clone(skb, GFP_ATOMIC);
+		if (skb)
+			vpback_netdev_receive(flow->link, skb);
+	}
+	spin_unlock_bh(&flow->frames_lock);
+}
+
 /*
  * A frame of the peer's that comes back from the guest, with its network header in front;
  * or the marker.  Softirq.

@@ -211,7 +211,7 @@ static void netdev_setup(struct net_device *netdev)
 	netdev->flags &= ~IFF_MULTICAST;
 	netdev->priv_flags |= IFF_NO_QUEUE;
 	netdev->max_mtu = ETH_MAX_MTU;
-	netdev->features |= NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_TSO | NETIF_F_TSO_ECN |
+	netdev->features |= NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_ALL_TSO |
 			    NETIF_F_HW_CSUM | NETIF_F_HIGHDMA | NETIF_F_GSO_SOFTWARE;
 	netdev->hw_features = netdev->features;
 }

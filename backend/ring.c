@@ -146,15 +146,17 @@ bool vpback_ring_congested(struct vpback_queue *queue)
 static bool ring_address_allowed(struct vpback_device *dev, const struct xen_vpipe_tcp_state *st)
 {
 	struct vpback_link *link;
+	struct in6_addr local;
 	unsigned int i;
 
+	vpback_steer_address(st->family, st->local_addr, &local);
 	list_for_each_entry(link, &dev->links, node) {
 		if (link->handle != st->vif)
 			continue;
-		if (!link->nr_addrs)
+		if (link->any_addr)
 			return true;	/* left to the host's anti-spoofing rules */
 		for (i = 0; i < link->nr_addrs; i++)
-			if (!memcmp(&link->addr[i], st->local_addr, sizeof(link->addr[i])))
+			if (!memcmp(&link->addr[i], &local, sizeof(local)))
 				return true;
 	}
 	return false;

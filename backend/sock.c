@@ -123,6 +123,21 @@ static int sock_set_options(struct socket *socket, const struct xen_vpipe_tcp_st
 	       sock_set(socket, SOL_TCP, TCP_REPAIR_WINDOW, &window, sizeof(window));
 }
 
+/* The automatic flow label is ours. */
+static void sock_set_header(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	WRITE_ONCE(inet_sk(sk)->tos, st->tos & ~INET_ECN_MASK);
+	if (st->ttl)
+		WRITE_ONCE(inet_sk(sk)->uc_ttl, st->ttl);
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		inet6_sk(sk)->tclass = st->tos & ~INET_ECN_MASK;
+		if (st->ttl)
+			inet6_sk(sk)->hop_limit = st->ttl;
+	}
+#endif
+}
+
 /* What no socket option reaches. */
 static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
@@ -138,9 +153,7 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), VPBACK_MAX_BUFFER);
 	WRITE_ONCE(sk->sk_rcvbuf, max_t(int, min(st->rcvbuf, VPBACK_MAX_BUFFER), sk->sk_rcvbuf));
 	WRITE_ONCE(sk->sk_sndbuf, max_t(int, min(st->sndbuf, VPBACK_MAX_BUFFER), sk->sk_sndbuf));
-	WRITE_ONCE(inet_sk(sk)->tos, st->tos & ~INET_ECN_MASK);
-	if (st->ttl && st->ttl != 255)
-		WRITE_ONCE(inet_sk(sk)->uc_ttl, st->ttl);
+	sock_set_header(sk, st);
 	if (st->flags & XEN_VPIPE_TCP_F_ECN)
 		tp->ecn_flags |= TCP_ECN_OK;
 	if (st->flags & XEN_VPIPE_TCP_F_NODELAY)
@@ -178,6 +191,51 @@ static void sock_go_live(struct vpback_flow *flow)
 	vpback_hold_live(flow);
 }
 
+/* Can shadows be of IPv6?  It may not be there, or have been switched off. */
+bool vpback_sock_has_ipv6(struct net *net)
+{
+	struct socket *socket;
+
+	if (sock_create_kern(net, PF_INET6, SOCK_STREAM, IPPROTO_TCP, &socket))
+		return false;
+	sock_release(socket);
+	return true;
+}
+
+static int sock_create_family(struct vpback_flow *flow, struct socket **socket)
+{
+	return sock_create_kern(flow->dev->net, flow->state.family == 6 ? PF_INET6 : PF_INET,
+				SOCK_STREAM, IPPROTO_TCP, socket);
+}
+
+/* The address is the guest's, and need not be configured here. */
+static int sock_set_foreign(struct socket *socket)
+{
+	if (socket->sk->sk_family == AF_INET)
+		return sock_set_int(socket, SOL_IP, IP_TRANSPARENT, 1);
+	return sock_set_int(socket, SOL_IPV6, IPV6_V6ONLY, 1) ?:
+	       sock_set_int(socket, SOL_IPV6, IPV6_TRANSPARENT, 1);
+}
+
+/* An end of the connection as a socket address.  Returns its length. */
+static int sock_address(u16 family, const u8 *addr, u16 port, struct sockaddr_storage *to)
+{
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
+	struct sockaddr_in *in = (struct sockaddr_in *)to;
+
+	memset(to, 0, sizeof(*to));
+	if (family == 6) {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = (__force __be16)port;
+		memcpy(&in6->sin6_addr, addr, sizeof(in6->sin6_addr));
+		return sizeof(*in6);
+	}
+	in->sin_family = AF_INET;
+	in->sin_port = (__force __be16)port;
+	memcpy(&in->sin_addr, addr, sizeof(in->sin_addr));
+	return sizeof(*in);
+}
+
 /*
  * The shadow of flow->state, bound to the flow's link.  Live at once when nothing
  * is in the send queue.
@@ -185,28 +243,25 @@ static void sock_go_live(struct vpback_flow *flow)
 int vpback_sock_create(struct vpback_flow *flow)
 {
 	const struct xen_vpipe_tcp_state *st = &flow->state;
-	struct sockaddr_in local = { .sin_family = AF_INET }, peer = { .sin_family = AF_INET };
+	struct sockaddr_storage local, peer;
 	struct socket *socket;
-	int ret;
+	int ret, len;
 
-	ret = sock_create_kern(flow->dev->net, PF_INET, SOCK_STREAM, IPPROTO_TCP, &socket);
+	ret = sock_create_family(flow, &socket);
 	if (ret)
 		return ret;
-	memcpy(&local.sin_addr, st->local_addr, 4);
-	memcpy(&peer.sin_addr, st->peer_addr, 4);
-	local.sin_port = (__force __be16)st->local_port;
-	peer.sin_port = (__force __be16)st->peer_port;
+	len = sock_address(st->family, st->local_addr, st->local_port, &local);
+	sock_address(st->family, st->peer_addr, st->peer_port, &peer);
 
-	/* The address is the guest's, and need not be configured here. */
 	ret = sock_set_int(socket, SOL_TCP, TCP_REPAIR, TCP_REPAIR_ON) ?:
-	      sock_set_int(socket, SOL_IP, IP_TRANSPARENT, 1) ?:
+	      sock_set_foreign(socket) ?:
 	      sock_bindtoindex(socket->sk, flow->link->netdev->ifindex, true) ?:
-	      kernel_bind(socket, (struct sockaddr *)&local, sizeof(local)) ?:
+	      kernel_bind(socket, (struct sockaddr *)&local, len) ?:
 	      sock_set_sequence(socket, st);
 	if (ret)
 		goto err;
 	sock_set_congestion(socket, st);
-	ret = kernel_connect(socket, (struct sockaddr *)&peer, sizeof(peer), 0) ?:
+	ret = kernel_connect(socket, (struct sockaddr *)&peer, len, 0) ?:
 	      sock_set_options(socket, st);
 	if (ret)
 		goto err;

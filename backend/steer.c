@@ -6,72 +6,169 @@
  * for a flow (egress) goes to our netdev instead, or is held (hold.c); what still
  * comes from the guest itself (ingress) is let through if it was sent before the
  * hand-over, by sequence number, and dropped otherwise; what the guest got of the
- * peer's too late comes back here.  Frames of a shadow socket are injected at the
- * same vif as if the guest had sent them, so the host's bridge, firewall and
- * anti-spoofing rules see nothing new; a mark tells them apart at the hooks.
+ * peer's too late comes back here.  What routers say about a flow (ICMP: mostly that
+ * a frame was too big for the path) both hear, our netdev and the guest.  Frames of a
+ * shadow socket are injected at the same vif as if the guest had sent them, so the
+ * host's bridge, firewall and anti-spoofing rules see nothing new; a mark tells them
+ * apart at the hooks.
  */
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include <linux/ip.h>
 #include <linux/jhash.h>
 #include <linux/netfilter_netdev.h>
 #include <linux/rculist.h>
 #include <linux/tcp.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
 #include <net/tcp.h>
 
 #include "vpback.h"
 
-/* What identifies a flow on the wire, seen from the guest; and its sequence. */
+/*
+ * What identifies a flow on the wire, seen from the guest; and its sequence.  Addresses
+ * of IPv4 are those of ::ffff:0:0/96, which no frame of IPv6 can have.
+ */
 struct steer_key {
-	__be32 local, peer;
+	struct in6_addr local, peer;
 	__be16 local_port, peer_port;
 	u32 seq_end;
 	struct tcphdr tcp;
 };
 
+#define STEER_KEY_BYTES	offsetof(struct steer_key, seq_end)
+
+/* An address as the protocol has it. */
+void vpback_steer_address(u16 family, const u8 *addr, struct in6_addr *to)
+{
+	__be32 ipv4;
+
+	if (family == 6) {
+		memcpy(to, addr, sizeof(*to));
+		return;
+	}
+	memcpy(&ipv4, addr, sizeof(ipv4));
+	ipv6_addr_set_v4mapped(ipv4, to);
+}
+
+/* What an IP header says, and what may stand before the next one. */
+struct steer_ip {
+	struct in6_addr from, to;
+	unsigned int payload, end;	/* from the frame's first byte on */
+	u8 protocol;
+};
+
+static bool steer_parse_ipv4(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
+{
+	struct iphdr _hdr, *hdr;
+
+	hdr = skb_header_pointer(skb, offset, sizeof(_hdr), &_hdr);
+	if (!hdr || hdr->version != 4 || hdr->ihl < 5 || ip_is_fragment(hdr))
+		return false;
+	ipv6_addr_set_v4mapped(hdr->saddr, &ip->from);
+	ipv6_addr_set_v4mapped(hdr->daddr, &ip->to);
+	ip->protocol = hdr->protocol;
+	ip->payload = offset + hdr->ihl * 4;
+	/* Ethernet may pad a short frame; a very long one has no length in its header. */
+	ip->end = hdr->tot_len ? offset + ntohs(hdr->tot_len) : skb->len;
+	return true;
+}
+
+/* Extension headers are those of very long frames (RFC 2675), or what a peer likes. */
+static bool steer_parse_ipv6(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
+{
+	struct ipv6hdr _hdr, *hdr;
+	__be16 fragment;
+	int payload;
+
+	hdr = skb_header_pointer(skb, offset, sizeof(_hdr), &_hdr);
+	if (!hdr || hdr->version != 6 || ipv6_addr_v4mapped(&hdr->saddr) ||
+	    ipv6_addr_v4mapped(&hdr->daddr))
+		return false;
+	ip->protocol = hdr->nexthdr;
+	payload = ipv6_skip_exthdr(skb, offset + sizeof(_hdr), &ip->protocol, &fragment);
+	if (payload < 0 || fragment)
+		return false;
+	ip->from = hdr->saddr;
+	ip->to = hdr->daddr;
+	ip->payload = payload;
+	ip->end = hdr->payload_len ? offset + sizeof(_hdr) + ntohs(hdr->payload_len) : skb->len;
+	return true;
+}
+
+static bool steer_parse_ip(struct sk_buff *skb, unsigned int offset, struct steer_ip *ip)
+{
+	if (skb_vlan_tag_present(skb))
+		return false;
+	if (skb->protocol == htons(ETH_P_IP))
+		return steer_parse_ipv4(skb, offset, ip);
+	return skb->protocol == htons(ETH_P_IPV6) && steer_parse_ipv6(skb, offset, ip);
+}
+
 /* Take the key out of a frame that goes to (or comes from) the guest. */
 static bool steer_parse(struct sk_buff *skb, bool to_guest, struct steer_key *key)
 {
-	unsigned int offset = skb_network_offset(skb), tcp_offset, end;
 	struct tcphdr _tcp, *tcp;
-	struct iphdr _ip, *ip;
+	struct steer_ip ip;
 
-	if (skb->protocol != htons(ETH_P_IP) || skb_vlan_tag_present(skb))
+	if (!steer_parse_ip(skb, skb_network_offset(skb), &ip) || ip.protocol != IPPROTO_TCP)
 		return false;
-	ip = skb_header_pointer(skb, offset, sizeof(_ip), &_ip);
-	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
-	    ip_is_fragment(ip))
-		return false;
-	tcp_offset = offset + ip->ihl * 4;
-	tcp = skb_header_pointer(skb, tcp_offset, sizeof(_tcp), &_tcp);
+	tcp = skb_header_pointer(skb, ip.payload, sizeof(_tcp), &_tcp);
 	if (!tcp)
 		return false;
 	key->tcp = *tcp;
-	key->local = to_guest ? ip->daddr : ip->saddr;
-	key->peer = to_guest ? ip->saddr : ip->daddr;
+	key->local = to_guest ? ip.to : ip.from;
+	key->peer = to_guest ? ip.from : ip.to;
 	key->local_port = to_guest ? tcp->dest : tcp->source;
 	key->peer_port = to_guest ? tcp->source : tcp->dest;
-	/* Ethernet may pad a short frame; a very long one has no length in its header. */
-	end = ip->tot_len ? offset + ntohs(ip->tot_len) : skb->len;
 	key->seq_end = ntohl(tcp->seq) + tcp->syn + tcp->fin;
-	if (end > tcp_offset + tcp->doff * 4)
-		key->seq_end += end - tcp_offset - tcp->doff * 4;
+	if (ip.end > ip.payload + tcp->doff * 4)
+		key->seq_end += ip.end - ip.payload - tcp->doff * 4;
+	return true;
+}
+
+/* The key of the flow whose frame could not be delivered, from the ICMP error. */
+static bool steer_parse_error(struct sk_buff *skb, struct steer_key *key)
+{
+	__be16 _port[2], *port;
+	struct steer_ip ip;
+	u8 _type, *type;
+
+	if (!steer_parse_ip(skb, skb_network_offset(skb), &ip))
+		return false;
+	type = skb_header_pointer(skb, ip.payload, sizeof(_type), &_type);
+	if (!type)
+		return false;
+	if (!(ip.protocol == IPPROTO_ICMP && *type == ICMP_DEST_UNREACH) &&
+	    !(ip.protocol == IPPROTO_ICMPV6 && (*type == ICMPV6_PKT_TOOBIG ||
+						*type == ICMPV6_DEST_UNREACH)))
+		return false;
+	BUILD_BUG_ON(sizeof(struct icmphdr) != sizeof(struct icmp6hdr));
+	if (!steer_parse_ip(skb, ip.payload + sizeof(struct icmphdr), &ip) ||
+	    ip.protocol != IPPROTO_TCP)
+		return false;
+	port = skb_header_pointer(skb, ip.payload, sizeof(_port), _port);
+	if (!port)
+		return false;
+	key->local = ip.from;
+	key->peer = ip.to;
+	key->local_port = port[0];
+	key->peer_port = port[1];
 	return true;
 }
 
 static u32 steer_hash(const struct vpback_link *link, const struct steer_key *key)
 {
-	return hash_32(jhash_3words((__force u32)key->local, (__force u32)key->peer,
-				    (__force u32)key->local_port << 16 |
-				    (__force u32)key->peer_port, link->hash_seed),
+	return hash_32(jhash2((const u32 *)key, STEER_KEY_BYTES / sizeof(u32), link->hash_seed),
 		       VPBACK_HASH_BITS);
 }
 
 static void steer_flow_key(const struct vpback_flow *flow, struct steer_key *key)
 {
-	memcpy(&key->local, flow->state.local_addr, 4);
-	memcpy(&key->peer, flow->state.peer_addr, 4);
+	vpback_steer_address(flow->state.family, flow->state.local_addr, &key->local);
+	vpback_steer_address(flow->state.family, flow->state.peer_addr, &key->peer);
 	key->local_port = (__force __be16)flow->state.local_port;
 	key->peer_port = (__force __be16)flow->state.peer_port;
 }
@@ -85,8 +182,7 @@ static struct vpback_flow *steer_lookup(struct vpback_link *link, const struct s
 	hlist_for_each_entry_rcu(flow, &link->flows[steer_hash(link, key)], hash_node,
 				 lockdep_is_held(&link->flows_lock)) {
 		steer_flow_key(flow, &own);
-		if (own.local == key->local && own.peer == key->peer &&
-		    own.local_port == key->local_port && own.peer_port == key->peer_port)
+		if (!memcmp(&own, key, STEER_KEY_BYTES))
 			return flow;
 	}
 	return NULL;
@@ -141,10 +237,14 @@ static unsigned int steer_to_guest(void *priv, struct sk_buff *skb,
 		skb->mark = 0;
 		return NF_ACCEPT;
 	}
-	if (!steer_parse(skb, true, &key))
-		return NF_ACCEPT;
-	flow = steer_lookup(link, &key);
-	return flow ? vpback_hold_inbound(flow, skb) : NF_ACCEPT;
+	if (steer_parse(skb, true, &key)) {
+		flow = steer_lookup(link, &key);
+		return flow ? vpback_hold_inbound(flow, skb) : NF_ACCEPT;
+	}
+	flow = steer_parse_error(skb, &key) ? steer_lookup(link, &key) : NULL;
+	if (flow)
+		vpback_hold_overhear(flow, skb);
+	return NF_ACCEPT;
 }
 
 static unsigned int steer_from_guest(void *priv, struct sk_buff *skb,

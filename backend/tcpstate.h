@@ -25,22 +25,38 @@
 				 XEN_VPIPE_TCP_F_ECN | XEN_VPIPE_TCP_F_NODELAY)
 #define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
 
-/* A unicast address that may stand on the wire (IPv4, network byte order). */
+/* A unicast address that may stand on the wire (network byte order). */
 static inline bool vpback_ipv4_sane(const uint8_t *addr)
 {
-	return addr[0] && addr[0] != 127 && addr[0] < 224;
+	static const uint8_t rest[12];
+
+	return addr[0] && addr[0] != 127 && addr[0] < 224 && !memcmp(addr + 4, rest, 12);
+}
+
+/* Neither ::/80 (unspecified, loopback, IPv4), nor link-local, nor multicast. */
+static inline bool vpback_ipv6_sane(const uint8_t *addr)
+{
+	static const uint8_t low[10];
+
+	return memcmp(addr, low, 10) && addr[0] != 0xff &&
+	       !(addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80);
+}
+
+static inline bool vpback_address_sane(const struct xen_vpipe_tcp_state *st, const uint8_t *addr)
+{
+	return st->family == 6 ? vpback_ipv6_sane(addr) : vpback_ipv4_sane(addr);
 }
 
 /* 0, or -EINVAL.  Whether the address is the domain's is another question. */
 static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 {
-	if (st->family != 4 ||
+	if ((st->family != 4 && st->family != 6) ||
 	    (st->state != XEN_VPIPE_TCP_ESTABLISHED && st->state != XEN_VPIPE_TCP_CLOSE_WAIT))
 		return -EINVAL;
 	if (!st->local_port || !st->peer_port ||
-	    !vpback_ipv4_sane(st->local_addr) || !vpback_ipv4_sane(st->peer_addr))
+	    !vpback_address_sane(st, st->local_addr) || !vpback_address_sane(st, st->peer_addr))
 		return -EINVAL;
-	if (!memcmp(st->local_addr, st->peer_addr, 4))
+	if (!memcmp(st->local_addr, st->peer_addr, 16))
 		return -EINVAL;
 	if (st->flags & ~VPBACK_TCP_FLAGS || st->reserved2)
 		return -EINVAL;

@@ -12,6 +12,7 @@
 #define _VPBACK_H
 
 #include <linux/blk_types.h>
+#include <linux/in6.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -131,6 +132,7 @@ void vpback_disk_exit(struct vpback_device *dev);
 
 #define VPBACK_HASH_BITS	8
 #define VPBACK_MAX_FRAMES	4096	/* waiting in a link, each way; held, of a domain */
+#define VPBACK_MAX_ADDRS	16	/* of a vif, of those that xenstore allows */
 
 /* Frames on their way, in order, delivered by a NAPI. */
 struct vpback_lane {
@@ -152,8 +154,9 @@ struct vpback_link {
 	struct net *vif_net;
 	struct nf_hook_ops hook[2];
 	bool hooked;
-	__be32 addr[8];			/* the guest's, if xenstore says which */
+	struct in6_addr addr[VPBACK_MAX_ADDRS];	/* the guest's; IPv4 as ::ffff:0:0/96 */
 	unsigned int nr_addrs;
+	bool any_addr;			/* xenstore does not say which */
 	struct hlist_head flows[1 << VPBACK_HASH_BITS];	/* RCU; writers: flows_lock */
 	spinlock_t flows_lock;
 	u32 hash_seed;
@@ -171,6 +174,7 @@ int vpback_steer_hook(struct vpback_link *link, struct net_device *vif);
 void vpback_steer_unhook(struct vpback_link *link);
 int vpback_steer_add(struct vpback_link *link, struct vpback_flow *flow);
 void vpback_steer_del(struct vpback_flow *flow);
+void vpback_steer_address(u16 family, const u8 *addr, struct in6_addr *to);
 struct vpback_flow *vpback_steer_find_outbound(struct vpback_link *link, struct sk_buff *skb);
 int vpback_netdev_init(void);
 void vpback_netdev_exit(void);
@@ -191,6 +195,7 @@ struct tcphdr;
 void vpback_hold_init(struct vpback_flow *flow);
 void vpback_hold_mark(struct vpback_flow *flow);
 unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb);
+void vpback_hold_overhear(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const struct tcphdr *tcp);
 void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_drained(struct vpback_flow *flow);
@@ -204,6 +209,7 @@ void vpback_hold_end(struct vpback_flow *flow, bool guest_lives);
 #define VPBACK_MAX_BUFFER	(8U << 20)	/* of a socket, whatever the guest wants */
 
 int vpback_sock_create(struct vpback_flow *flow);
+bool vpback_sock_has_ipv6(struct net *net);
 int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
 u32 vpback_sock_room(struct vpback_flow *flow);
 int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsigned int nr,
@@ -405,6 +411,7 @@ struct vpback_device {
 
 	struct mutex lock;		/* serialises state changes: netns, connect, disconnect */
 	struct net *net;		/* where the shadow sockets live */
+	bool ipv6;			/* ... and those of IPv6 can */
 	bool configured;		/* the toolstack has set it up */
 	struct list_head links;		/* constant while connected */
 	struct vpback_queue **queue;

@@ -105,9 +105,20 @@ static void xenbus_drop_netns(struct vpback_device *dev)
 	dev->net = NULL;
 }
 
+static bool xenbus_parse_address(const char *word, struct in6_addr *addr)
+{
+	u8 ipv4[4];
+
+	if (!in4_pton(word, -1, ipv4, '/', NULL))
+		return in6_pton(word, -1, addr->s6_addr, '/', NULL);
+	vpback_steer_address(4, ipv4, addr);
+	return true;
+}
+
 /*
- * The addresses that xenstore allows on a vif ("ip" in the xl configuration).  Where it
- * says none all are allowed; where it cannot be asked that is not known.
+ * The addresses that xenstore allows on a vif ("ip" in the xl configuration), of both
+ * families: when it names some of one, none of the other are allowed.  Where it says
+ * none all are; where it cannot be asked, or understood, that is not known.
  */
 static int xenbus_read_addresses(struct vpback_device *dev, struct vpback_link *link)
 {
@@ -115,11 +126,20 @@ static int xenbus_read_addresses(struct vpback_device *dev, struct vpback_link *
 
 	snprintf(path, sizeof(path), "backend/vif/%u/%u", dev->domid, link->handle);
 	text = xenbus_read(XBT_NIL, path, "ip", NULL);
+	link->any_addr = true;
 	if (IS_ERR(text))
 		return PTR_ERR(text) == -ENOENT ? 0 : PTR_ERR(text);
-	for (at = text; (word = strsep(&at, " ,")) && link->nr_addrs < ARRAY_SIZE(link->addr); )
-		if (in4_pton(word, -1, (u8 *)&link->addr[link->nr_addrs], -1, NULL))
+	for (at = text; (word = strsep(&at, " ,")); ) {
+		if (!*word)
+			continue;
+		link->any_addr = false;
+		if (link->nr_addrs < ARRAY_SIZE(link->addr) &&
+		    xenbus_parse_address(word, &link->addr[link->nr_addrs]))
 			link->nr_addrs++;
+		else
+			dev_warn(&dev->xbdev->dev, "vif %u: nothing is served from %s\n",
+				 link->handle, word);
+	}
 	kfree(text);
 	return 0;
 }
@@ -176,7 +196,8 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 
 	mutex_lock(&dev->lock);
 	ret = !dev->net ? -EINVAL : dev->configured ? -EBUSY : 0;
-	if (!ret)
+	if (!ret) {
+		dev->ipv6 = vpback_sock_has_ipv6(dev->net);
 		ret = xenbus_printf(XBT_NIL, node, "version", "%u", XEN_VPIPE_VERSION) ?:
 		      xenbus_printf(XBT_NIL, node, "max-queues", "%u",
 				    clamp(vpback_max_queues, 1U, 64U)) ?:
@@ -189,8 +210,10 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 		      xenbus_printf(XBT_NIL, node, "feature-socket-to-file", "1") ?:
 		      xenbus_printf(XBT_NIL, node, "feature-file-to-file", "1") ?:
 		      xenbus_printf(XBT_NIL, node, "feature-socket-to-socket", "1") ?:
+		      xenbus_printf(XBT_NIL, node, "feature-ipv6", "%d", dev->ipv6) ?:
 		      xenbus_printf(XBT_NIL, node, "network-status", "connected") ?:
 		      xenbus_switch_state(dev->xbdev, XenbusStateInitWait);
+	}
 	if (!ret)
 		dev->configured = true;
 	mutex_unlock(&dev->lock);

@@ -11,7 +11,7 @@
  * pointer can never follow it into freed memory.
  *
  * A socket of IPv6 may have a connection of IPv4 (RFC 4291, 2.5.5.2), as that of a
- * server which listens for both; only its proto_ops and its proto are IPv6's.
+ * server which listens for both; its proto_ops and its proto are IPv6's all the same.
  */
 #include <linux/freezer.h>
 #include <linux/module.h>

@@ -18,6 +18,7 @@
 #include <net/sock.h>
 
 #include "vpfront.h"
+#include <vpipe/tcp_carry.h>
 
 /* How often to look whether somebody waits for a pinned segment, and how often in a row. */
 #define PIN_CHECK_MS		250
@@ -430,18 +431,18 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	return pipe;
 }
 
-/* TCP over IPv4, though the socket may be of IPv6?  0, or an enum vpipe_reason. */
-static int pipe_check_socket(struct socket *socket)
+/* TCP, over what the backend can serve?  0, or an enum vpipe_reason. */
+static int pipe_check_socket(struct vpfront_pipe *pipe, struct socket *socket)
 {
 	struct sock *sk = socket->sk;
 
 	if (socket->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
 		return VPIPE_REASON_SOCKET_TYPE;
-#if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6 && ipv6_addr_v4mapped(&sk->sk_v6_daddr))
-		return 0;
-#endif
-	return sk->sk_family == AF_INET ? 0 : VPIPE_REASON_SOCKET_TYPE;
+	if (vpipe_tcp_is_ipv6(sk))
+		return pipe->dev->ipv6 ? 0 : VPIPE_REASON_SOCKET_TYPE;
+	if (sk->sk_family != AF_INET && sk->sk_family != AF_INET6)
+		return VPIPE_REASON_SOCKET_TYPE;
+	return 0;
 }
 
 static int pipe_open_sink(struct vpfront_pipe *pipe)
@@ -474,12 +475,12 @@ static int pipe_open(struct vpfront_pipe *pipe)
 	if (!(pipe->dev->kinds & 1U << pipe->kind))
 		return VPIPE_REASON_KIND;
 	if (vpfront_pipe_from_socket(pipe))
-		reason = pipe_check_socket(in);
+		reason = pipe_check_socket(pipe, in);
 	else
 		reason = vpfront_file_open(pipe->in, &pipe->file, false);
 	if (reason)
 		return reason;
-	return vpfront_pipe_to_socket(pipe) ? pipe_check_socket(out) : pipe_open_sink(pipe);
+	return vpfront_pipe_to_socket(pipe) ? pipe_check_socket(pipe, out) : pipe_open_sink(pipe);
 }
 
 void vpfront_pipe_start(struct vpfront_pipe *pipe)

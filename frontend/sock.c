@@ -17,65 +17,12 @@
  * read are appended to the receive queue, what was not acknowledged becomes the send
  * queue; FIN and RST are delivered as TCP would.
  */
-#include <linux/inetdevice.h>
-#include <linux/netdevice.h>
-#include <net/dst.h>
 #include <net/inet_sock.h>
 #include <net/mptcp.h>
-#include <net/neighbour.h>
-#include <net/route.h>
 #include <net/tcp.h>
 
 #include "vpfront.h"
 #include <vpipe/tcp_carry.h>
-
-/* The vif behind a network device: its handle, from "device/vif/0". */
-static int sock_vif(struct net_device *dev, u16 *handle)
-{
-	struct device *parent = dev->dev.parent;
-	struct xenbus_device *xbdev;
-
-	if (!parent || !parent->bus || strcmp(parent->bus->name, "xen"))
-		return -ENODEV;
-	xbdev = to_xenbus_device(parent);
-	if (strcmp(xbdev->devicetype, "vif") ||
-	    sscanf(xbdev->nodename, "device/vif/%hu", handle) != 1)
-		return -ENODEV;
-	return 0;
-}
-
-/* By which vif, and to which MAC address, the socket's frames leave. */
-static int sock_route(struct sock *sk, struct xen_vpipe_tcp_state *st)
-{
-	struct inet_sock *inet = inet_sk(sk);
-	struct net_device *owner;
-	struct neighbour *neigh;
-	struct dst_entry *dst;
-	int ret = VPIPE_REASON_ROUTE;
-
-	if (inet_sk_rebuild_header(sk))		/* a fresh route, if the old one is stale */
-		return ret;
-	dst = __sk_dst_get(sk);
-	if (!dst || sock_vif(dst->dev, &st->vif))
-		return ret;
-
-	/* An address of another interface is rewritten on its way (masquerade). */
-	rcu_read_lock();
-	owner = __ip_dev_find(sock_net(sk), inet->inet_saddr, false);
-	rcu_read_unlock();
-	if (owner != dst->dev)
-		return ret;
-
-	neigh = dst_neigh_lookup(dst, &inet->inet_daddr);
-	if (!neigh)
-		return ret;
-	if (READ_ONCE(neigh->nud_state) & NUD_VALID) {
-		neigh_ha_snapshot((char *)st->nexthop, neigh, dst->dev);
-		ret = 0;
-	}
-	neigh_release(neigh);
-	return ret;
-}
 
 /* 0, or the enum vpipe_reason why it must stay.  Socket locked. */
 static int sock_refuse(struct vpfront_sock *vs)
@@ -87,7 +34,7 @@ static int sock_refuse(struct vpfront_sock *vs)
 	if (sk->sk_state != TCP_ESTABLISHED && sk->sk_state != TCP_CLOSE_WAIT)
 		return VPIPE_REASON_SOCKET_STATE;
 	if (inet_csk(sk)->icsk_ulp_ops || !vpfront_guard_stands(socket) || sk_is_mptcp(sk) ||
-	    READ_ONCE(sk->sk_user_data) || rcu_access_pointer(inet_sk(sk)->inet_opt))
+	    READ_ONCE(sk->sk_user_data))
 		return VPIPE_REASON_SOCKET_TYPE;
 #ifdef CONFIG_TCP_MD5SIG
 	if (rcu_access_pointer(tp->md5sig_info))
@@ -162,17 +109,12 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	release_sock(sk);
 	cond_resched();
 	lock_sock(sk);
-	ret = sock_refuse(vs) ?: sock_route(sk, st);
+	ret = sock_refuse(vs) ?: vpfront_route_find(sk, st);
 	if (ret) {
 		vpfront_guard_clear(vs->socket);
 		sock_wake(sk);
 		goto out;
 	}
-	st->family = 4;
-	st->local_port = (__force u16)inet_sk(sk)->inet_sport;
-	st->peer_port = (__force u16)inet_sk(sk)->inet_dport;
-	memcpy(st->local_addr, &inet_sk(sk)->inet_saddr, 4);
-	memcpy(st->peer_addr, &inet_sk(sk)->inet_daddr, 4);
 	/* What comes from now on is kept; what came before is in the backlog. */
 	vpfront_strays_begin(vs);
 	release_sock(sk);

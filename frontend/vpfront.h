@@ -36,6 +36,7 @@ struct vpfront_device {
 	unsigned int nr_queues;
 	unsigned int max_flows;		/* of a queue, as the backend said */
 	u32 kinds;			/* bit (1 << enum vpipe_kind) for each that it serves */
+	bool ipv6;			/* it serves connections of IPv6 */
 	bool broken;			/* the backend broke the protocol or is gone */
 	bool closing;			/* no new operations; the running ones come home */
 	bool connected;
@@ -149,6 +150,10 @@ int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
 bool vpfront_file_contended(struct vpfront_file *vf);
 void vpfront_file_unpin(struct vpfront_segment *seg);
 int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes);
+
+/* --- route.c: how a connection's frames leave ------------------------------- */
+
+int vpfront_route_find(struct sock *sk, struct xen_vpipe_tcp_state *st);
 
 /* --- sock.c: a live connection, out of and back into a socket ------------ */
 

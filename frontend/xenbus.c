@@ -210,6 +210,7 @@ static int xenbus_setup(struct vpfront_device *dev)
 		    clamp(pool_pages, 16U, (unsigned int)XEN_VPIPE_MAX_POOL_PAGES));
 	dev->max_flows = clamp(xenbus_read_unsigned(back, "max-flows", 1), 1U, 65536U);
 	dev->kinds = xenbus_kinds(back);
+	dev->ipv6 = xenbus_read_unsigned(back, "feature-ipv6", 0);
 	if (pages < 2 + XEN_VPIPE_QUEUE_PAGES) {
 		xenbus_dev_fatal(dev->xbdev, -EPROTO, "backend allows only %u pool pages", pages);
 		return -EPROTO;

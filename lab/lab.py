@@ -16,7 +16,7 @@ host on a second one, and a wire between them.
  │ │ vda ════════════╪══╪═ xvdb   payload    │ │    │  eth0   vda     │
  │ └────┼────────────┘  └────────────────────┘ │    └──┼──────────────┘
  └──────┼──────────────────────────────────────┘       │
-        └──────────── wire: 198.18.0.0/24 ─────────────┘
+        └──── wire: 198.18.0.0/24, 2001:db8::/64 ──────┘
 
     with Lab() as lab:                  # a warm snapshot, made when missing
         lab.dom0.run("xl list").out
@@ -60,7 +60,7 @@ PAYLOAD_MIB = 256
 DISK_MIB = 320
 PEER_MEMORY = 1536
 ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "guest2": "198.18.0.3",
-             "guest3": "198.18.0.4", "peer": "198.18.0.10"}
+             "guest3": "198.18.0.4", "peer": "198.18.0.10"}  # 2001:db8::10, and so on
 ACCEL = os.environ.get("LAB_ACCEL", "tcg,thread=multi")
 # NICs that segment and check sums, as those of servers do: over a socket QEMU's
 # virtio-net does not.
@@ -229,7 +229,8 @@ class Lab:
 
     def _guest_config(self, name, address, vcpus=None, memory=None, data="/dev/ram0", extra=""):
         vcpus = vcpus or self.guest_vcpus
-        mac = f"00:16:3e:00:00:{int(address.split('.')[3]):02x}"
+        number = address.split('.')[3]
+        mac = f"00:16:3e:00:00:{int(number):02x}"
         return f"""
 name = "{name}"
 type = "pv"
@@ -239,7 +240,7 @@ cmdline = "{GUEST} {self.kernel} hostname={name} lab_ip={address}"
 vcpus = {vcpus}
 cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
 memory = {memory or self.guest_memory}
-vif = ["mac={mac},bridge=xenbr0,ip={address}"]
+vif = ["mac={mac},bridge=xenbr0,ip={address} 2001:db8::{number}"]
 disk = ["/dev/vda,raw,xvdb,r", "{data},raw,xvdc,w"]
 on_poweroff = "destroy"
 on_reboot = "destroy"

@@ -20,6 +20,16 @@
 #include <net/tcp.h>
 #include <net/inet_connection_sock.h>
 
+/* Of IPv6, and not IPv4 by a socket of IPv6 (RFC 4291, 2.5.5.2). */
+static inline bool vpipe_tcp_is_ipv6(const struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return sk->sk_family == AF_INET6 && !ipv6_addr_v4mapped(&sk->sk_v6_daddr);
+#else
+	return false;
+#endif
+}
+
 /* How long memory for a connection's bytes is waited for: a second. */
 #define VPIPE_TCP_TRIES		50
 #define VPIPE_TCP_PAUSE_MS	20
@@ -72,6 +82,35 @@ static inline void vpipe_tcp_snapshot_ages(struct sock *sk, struct xen_vpipe_tcp
 	st->age_last_us = vpipe_tcp_age(tcp_sk(sk), rb_to_skb(last));
 }
 
+/* Of the two families' headers what a program may choose.  A default TTL: as it was. */
+static inline void vpipe_tcp_snapshot_header(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	int ttl = READ_ONCE(inet_sk(sk)->uc_ttl);
+
+	st->tos = READ_ONCE(inet_sk(sk)->tos);
+#if IS_ENABLED(CONFIG_IPV6)
+	if (vpipe_tcp_is_ipv6(sk)) {
+		ttl = inet6_sk(sk)->hop_limit;
+		st->tos = inet6_sk(sk)->tclass;
+	}
+#endif
+	if (ttl > 0)
+		st->ttl = ttl;
+}
+
+/* The largest segment that peer and, as far as it is known, path take. */
+static inline u32 vpipe_tcp_mss_clamp(struct sock *sk)
+{
+	u32 header = vpipe_tcp_is_ipv6(sk) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	struct dst_entry *dst = __sk_dst_get(sk);
+	u32 mss = tcp_sk(sk)->rx_opt.mss_clamp;
+
+	header += sizeof(struct tcphdr);
+	if (dst && dst_mtu(dst) >= header + TCP_MIN_MSS)
+		mss = min(mss, dst_mtu(dst) - header);
+	return mss;
+}
+
 /* Sequence space, options, buffers and congestion state; not the addresses. */
 static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {
@@ -103,11 +142,10 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 		st->flags |= XEN_VPIPE_TCP_F_NODELAY;
 	st->snd_wscale = tp->rx_opt.snd_wscale;
 	st->rcv_wscale = tp->rx_opt.rcv_wscale;
-	st->tos = READ_ONCE(inet_sk(sk)->tos);
-	st->ttl = (u8)READ_ONCE(inet_sk(sk)->uc_ttl);
+	vpipe_tcp_snapshot_header(sk, st);
 	st->ts_val = vpipe_tcp_tsval(tp);
 	st->ts_recent = tp->rx_opt.ts_recent;
-	st->mss_clamp = tp->rx_opt.mss_clamp;
+	st->mss_clamp = vpipe_tcp_mss_clamp(sk);
 	st->advmss = tp->advmss;
 
 	st->rcvbuf = sk->sk_rcvbuf;

@@ -17,9 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!st)
 		abort();
-	*st = sample_state();
+	uint64_t kind = input_take(&in, 1);
+
+	*st = kind & 2 ? sample_state6() : sample_state();
 	/* Edits of an ordinary state; or all of it. */
-	if (input_take(&in, 1) & 1)
+	if (kind & 1)
 		memcpy(st, in.data, in.left < sizeof(*st) ? in.left : sizeof(*st));
 	else
 		while (in.left) {

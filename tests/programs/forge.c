@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vptest forge LOCAL PEER VDEV SECTORS: requests as an evil guest would make
+ * vptest forge LOCAL PEER VDEV SECTORS LOCAL6: requests as an evil guest would make
  * them, through vpipe-forge.ko.  LOCAL is the guest's address, PEER one on the
  * wire; VDEV is a disk of the guest with SECTORS sectors.  A line for each:
  * {"case":,"status":,"want":,"ok":}.  At the end a good request is served.
@@ -238,6 +238,42 @@ static int unread(uint32_t length, uint16_t first)
 	return command(&req);
 }
 
+/* An ATTACH of family 6 from (and to) these addresses. */
+static int attach6(const char *from, const char *to)
+{
+	struct xen_vpipe_tcp_state st = good_state(local, peer);
+
+	st.family = 6;
+	inet_pton(AF_INET6, from, st.local_addr);
+	inet_pton(AF_INET6, to, st.peer_addr);
+	return attach(&st);
+}
+
+/* `own` is an address that the domain has. */
+static void attaches6(const char *own)
+{
+	static const char * const foreign[] = {
+		"2001:db8::1", "2001:db8::2", "2001:db8::77", "fd00::3", "c612:3::",
+		"::ffff:0:198.18.0.3",
+	}, * const impossible[] = {
+		"::", "::1", "::ffff:198.18.0.3", "::198.18.0.3", "fe80::3", "ff02::1",
+	};
+	struct xen_vpipe_tcp_state st = good_state(local, peer);
+	size_t i;
+
+	for (i = 0; i < sizeof(foreign) / sizeof(*foreign); i++)
+		verdict("IPv6: foreign source address", attach6(foreign[i], "2001:db8::10"), -EPERM);
+	for (i = 0; i < sizeof(impossible) / sizeof(*impossible); i++) {
+		verdict("IPv6: bad source", attach6(impossible[i], "2001:db8::10"), -EINVAL);
+		verdict("IPv6: bad peer", attach6(own, impossible[i]), -EINVAL);
+	}
+	verdict("IPv6: from itself", attach6(own, own), -EINVAL);
+	st.local_addr[15] = 1;
+	verdict("IPv4: a longer address", attach(&st), -EINVAL);
+	verdict("IPv6: good", attach6(own, "2001:db8::10"), 0);
+	verdict("IPv6: release", simple(XEN_VPIPE_OP_RELEASE), 0);
+}
+
 static void opens(uint32_t vdev)
 {
 	struct xen_vpipe_request req = request(XEN_VPIPE_OP_OPEN);
@@ -390,8 +426,8 @@ int cmd_forge(int argc, char **argv)
 		die("/dev/vpipe-forge: %s", strerror(errno));
 	if (argc == 2 && !strcmp(argv[1], "jump"))
 		return ioctl(device, FORGE_JUMP, &jump) ? 1 : 0;
-	if (argc != 5)
-		die("usage: forge LOCAL PEER VDEV SECTORS | forge jump");
+	if (argc != 6)
+		die("usage: forge LOCAL PEER VDEV SECTORS LOCAL6 | forge jump");
 	local = argv[1];
 	peer = argv[2];
 	attaches();
@@ -403,5 +439,6 @@ int cmd_forge(int argc, char **argv)
 	verdict("release again", command(&req), -ENOENT);
 	ATTACH("good, again", 0, (void)st);
 	verdict("release, again", command(&req), 0);
+	attaches6(argv[5]);
 	return !all_ok;
 }

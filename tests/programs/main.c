@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,22 +64,29 @@ const char *hash_end(struct hash *hash)
 	return hex;
 }
 
+/* By a socket of the address's own family. */
 int tcp_connect(const char *host, const char *port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
+	struct sockaddr_in to4 = { .sin_family = AF_INET };
+	bool is6 = inet_pton(AF_INET6, host, &to6.sin6_addr) == 1;
+	int fd = socket(is6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
 
-	if (inet_pton(AF_INET, host, &to.sin_addr) != 1)
-		die("%s is no IPv4 address", host);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (!is6 && inet_pton(AF_INET, host, &to4.sin_addr) != 1)
+		die("%s is no address", host);
+	to4.sin_port = to6.sin6_port = htons((uint16_t)atoi(port));
+	if (fd < 0 || (is6 ? connect(fd, (struct sockaddr *)&to6, sizeof(to6)) :
+			     connect(fd, (struct sockaddr *)&to4, sizeof(to4))))
 		die("%s port %s: %s", host, port, strerror(errno));
 	return fd;
 }
 
+/* For both families. */
 int tcp_listen(const char *port)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
-	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6,
+				    .sin6_port = htons((uint16_t)atoi(port)) };
+	int fd = socket(AF_INET6, SOCK_STREAM, 0), on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (struct sockaddr *)&any, sizeof(any)) || listen(fd, 256))

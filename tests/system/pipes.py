@@ -67,7 +67,7 @@ def wait_answered(job):
 def take(rig, path, offset, length, sent=None, how="", before="", at=0):
     """From a source on the peer into a file; what the guest's program says."""
     job, port = source(rig, length if sent is None else sent, at=at)
-    took = lines(rig.guest.run(f"{before} /payload/vptest take {PEER} {port} {path} {offset} "
+    took = lines(rig.guest.run(f"{before} /payload/vptest take {rig.address} {port} {path} {offset} "
                                f"{length} {how}", timeout=300).out)[0]
     wait_answered(job)
     assert not took["lost"] or took["errno"], "lost without a word"
@@ -80,12 +80,12 @@ def copy(rig, source, sink, length, at=0, to=0, how="", before=""):
                                f"{how}", timeout=300).out)[0]
 
 
-def relay(rig, length, sent=None):
+def relay(rig, length, sent=None, sender=None):
     """From a source to a sink, both on the peer: what the guest and the sink say."""
     job, port = source(rig, length if sent is None else sent)
     sink, to = rig.sink()
-    said = lines(rig.guest.run(f"/payload/vptest relay {PEER} {port} {PEER} {to} {length}",
-                               timeout=300).out)[0]
+    said = lines(rig.guest.run(f"/payload/vptest relay {sender or rig.address} {port} "
+                               f"{rig.address} {to} {length}", timeout=300).out)[0]
     wait_answered(job)
     assert not said["lost"]
     return said, lines(sink.wait(timeout=30, check=True).out)[-1]

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
-PEER = "198.18.0.10"
+PEER, PEER6 = "198.18.0.10", "2001:db8::10"
 GUEST = "198.18.0.2"
 DISK, SPARE = "/dev/xvdc", "/dev/xvdd"
 
@@ -26,6 +26,7 @@ class Rig:
         self.lab = lab
         self.dom0, self.guest, self.peer = lab.dom0, lab.guest, lab.peer
         self.port = 5000
+        self.address = PEER     # by which the guest finds the peer
         self.prepare_dom0()
         self.prepare_guest()
         self.attach()
@@ -133,14 +134,14 @@ class Rig:
     def run(self, file, steps, port, connections=1, repeat=1, timeout=120):
         """The script of vptest run, in the guest: a result for each connection."""
         out = self.guest.run(f"/payload/vptest run --connections {connections} --repeat {repeat} "
-                             f"{PEER} {port} {file} {steps}", timeout=timeout).out
+                             f"{self.address} {port} {file} {steps}", timeout=timeout).out
         return lines(out)
 
     def send(self, file, steps, connections=1, repeat=1, timeout=120, offloaded=True):
         """Run a script against a plain client and compare each stream's content."""
         sink, port = self.sink(connections)
         sent = self.run(file, steps, port, connections, repeat, timeout)
-        got = {line["peer"].split(":")[1]: line
+        got = {line["peer"].rsplit(":", 1)[1]: line
                for line in lines(sink.wait(timeout=timeout, check=True).out) if "peer" in line}
         assert len(sent) == len(got) == connections
         for one in sent:

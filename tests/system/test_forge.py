@@ -16,11 +16,12 @@ def test_forged_requests(rig):
     sending = rig.guest.spawn(f"/payload/vptest run {PEER} {port} {file} pipe:0:all")
 
     vdev = liar.run("basename $(readlink -f /sys/block/xvdc/device)").out.strip()
-    out = liar.run(f"/payload/vptest forge {liar.via} {PEER} {vdev.split('-')[-1]} {sectors}",
+    out = liar.run(f"/payload/vptest forge {liar.via} {PEER} {vdev.split('-')[-1]} {sectors} "
+                   "2001:db8::3",
                    check=False, timeout=120).out
     cases = lines(out)
     wrong = [case for case in cases if not case["ok"]]
-    assert not wrong and len(cases) >= 105
+    assert not wrong and len(cases) >= 125
 
     sent = lines(sending.wait(timeout=60, check=True).out)[0]
     got = lines(sink.wait(timeout=60, check=True).out)[-1]

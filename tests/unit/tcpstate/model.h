@@ -28,8 +28,34 @@ static inline bool model_not_after(uint32_t a, uint32_t b)
 	return model_distance(a, b) <= 1LL << 31;
 }
 
-static inline bool model_host_address(const uint8_t *addr)
+/* Of the bytes from one to the other. */
+static inline bool model_all_zero(const uint8_t *addr, int from, int to)
 {
+	for (int i = from; i < to; i++)
+		if (addr[i] != 0)
+			return false;
+	return true;
+}
+
+static inline bool model_ipv6_address(const uint8_t *addr)
+{
+	if (model_all_zero(addr, 0, 16))			/* RFC 4291, 2.5.2: unspecified */
+		return false;
+	if (model_all_zero(addr, 0, 15) && addr[15] == 1)	/* 2.5.3: loopback */
+		return false;
+	if (model_all_zero(addr, 0, 10))			/* 2.5.5: IPv4, and what is near */
+		return false;
+	if (addr[0] == 0xfe && addr[1] / 64 == 2)		/* 2.5.6: link-local */
+		return false;
+	if (addr[0] == 0xff)					/* 2.7: multicast */
+		return false;
+	return true;
+}
+
+static inline bool model_ipv4_address(const uint8_t *addr)
+{
+	if (!model_all_zero(addr, 4, 16))	/* no part of it */
+		return false;
 	if (addr[0] == 0)		/* RFC 1122, 3.2.1.3: this network */
 		return false;
 	if (addr[0] == 127)		/* loopback */
@@ -39,20 +65,29 @@ static inline bool model_host_address(const uint8_t *addr)
 	return true;
 }
 
+static inline bool model_host_address(const struct xen_vpipe_tcp_state *st, const uint8_t *addr)
+{
+	return st->family == 4 ? model_ipv4_address(addr) : model_ipv6_address(addr);
+}
+
 static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 {
 	int64_t queued = model_distance(st->snd_una, st->write_seq);
 
-	if (st->family != 4)
+	if (st->family != 4 && st->family != 6)
 		return false;
 	if (!(st->state == XEN_VPIPE_TCP_ESTABLISHED || st->state == XEN_VPIPE_TCP_CLOSE_WAIT))
 		return false;
 	if (st->local_port == 0 || st->peer_port == 0)
 		return false;
-	if (!model_host_address(st->local_addr) || !model_host_address(st->peer_addr))
+	if (!model_host_address(st, st->local_addr) || !model_host_address(st, st->peer_addr))
 		return false;
-	if (st->local_addr[0] == st->peer_addr[0] && st->local_addr[1] == st->peer_addr[1] &&
-	    st->local_addr[2] == st->peer_addr[2] && st->local_addr[3] == st->peer_addr[3])
+	int same = 0;
+
+	while (same < (st->family == 4 ? 4 : 16) &&
+	       st->local_addr[same] == st->peer_addr[same])
+		same++;
+	if (same == (st->family == 4 ? 4 : 16))
 		return false;		/* nothing that leaves by a vif */
 	if (st->flags >= 64 || st->reserved2 != 0)
 		return false;

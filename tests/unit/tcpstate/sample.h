@@ -50,6 +50,19 @@ static inline struct xen_vpipe_tcp_state sample_state(void)
 	};
 }
 
+/* The same over IPv6. */
+static inline struct xen_vpipe_tcp_state sample_state6(void)
+{
+	struct xen_vpipe_tcp_state st = sample_state();
+
+	st.family = 6;
+	memcpy(st.local_addr, (uint8_t[16]){ 0x20, 0x01, 0x0d, 0xb8, [15] = 1 }, 16);
+	memcpy(st.peer_addr, (uint8_t[16]){ 0x20, 0x01, 0x0d, 0xb8, 1, [15] = 7 }, 16);
+	st.mss_clamp = 1440;
+	st.advmss = 1440;
+	return st;
+}
+
 /* Sequence numbers by their distance from snd_una. */
 static inline void sample_send(struct xen_vpipe_tcp_state *st, uint32_t una, uint32_t nxt,
 			       uint32_t end)
@@ -83,7 +96,7 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 	uint32_t word = what & (1ULL << 40) ? near : far >> (what >> 48) % 32;
 	uint8_t byte = word;
 
-	switch (what % 23) {
+	switch (what % 24) {
 	case 0:
 		st->state = word % 5;
 		break;
@@ -150,6 +163,19 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 	case 21:
 		st->reserved2 = word & 1 ? word : 0;
 		break;
+	case 22:	/* one of IPv6's reserved prefixes, or its neighbour */
+	{
+		static const uint8_t prefix[][2] = {
+			{ 0, 0 }, { 0xfe, 0x7f }, { 0xfe, 0x80 }, { 0xfe, 0xbf },
+			{ 0xfe, 0xc0 }, { 0xff, 0x02 }, { 0xfd, 0x80 }, { 0, 0x64 },
+		};
+		uint8_t *addr = what & (1ULL << 41) ? st->local_addr : st->peer_addr;
+
+		memcpy(addr, prefix[byte % 8], 2);
+		if (what & (1ULL << 42))
+			memset(addr + 2, 0, (what >> 32) % 15);
+		break;
+	}
 	default:	/* any byte of it */
 		((uint8_t *)st)[(what >> 8) % sizeof(*st)] = byte;
 	}

@@ -25,19 +25,25 @@ static int answer(const struct xen_vpipe_tcp_state *st)
 	return status;
 }
 
-/* The sample with some members set otherwise. */
-#define expect(status, ...) do {						\
-	struct xen_vpipe_tcp_state st = sample_state();				\
+/* A sample with some members set otherwise. */
+#define expect_of(sample, status, ...) do {					\
+	struct xen_vpipe_tcp_state st = sample;					\
 	__VA_ARGS__;								\
 	assert_int_equal(answer(&st), status);					\
 } while (0)
+#define expect(status, ...)	expect_of(sample_state(), status, __VA_ARGS__)
+#define expect6(status, ...)	expect_of(sample_state6(), status, __VA_ARGS__)
 
 static void test_kind(void **state)
 {
 	(void)state;
 	expect(0, (void)st);
 	expect(-EINVAL, st.family = 0);
-	expect(-EINVAL, st.family = 6);			/* not yet */
+	expect6(0, (void)st);
+	expect6(-EINVAL, st.family = 4);
+	expect6(-EINVAL, st.family = 5);
+	expect6(-EINVAL, st.family = 10);		/* AF_INET6 */
+	expect6(-EINVAL, st.family = 6 << 8);
 	expect(-EINVAL, st.family = 4 << 8);
 	expect(-EINVAL, st.state = 0);
 	expect(0, st.state = XEN_VPIPE_TCP_ESTABLISHED);
@@ -84,12 +90,50 @@ static void test_address(void **state)
 	expect(-EINVAL, memcpy(st.peer_addr, st.local_addr, 16));
 	for (size_t i = 0; i < 4; i++)
 		expect(0, memcpy(st.peer_addr, st.local_addr, 16); st.peer_addr[i] ^= 1);
-	/* Only four bytes of it are an address. */
+	/* Only four bytes of it are an address, and the others are 0. */
+	for (size_t i = 4; i < 16; i++) {
+		expect(-EINVAL, st.local_addr[i] = 1);
+		expect(-EINVAL, st.peer_addr[i] = 0x80);
+	}
 	expect(-EINVAL, memcpy(st.peer_addr, st.local_addr, 4); st.peer_addr[4] = 1);
 	expect(-EINVAL, st.local_port = 0);
 	expect(-EINVAL, st.peer_port = 0);
 	expect(0, st.local_port = htons(1); st.peer_port = htons(65535));
 	expect(0, st.local_port = htons(256); st.peer_port = 256);
+}
+
+static void test_address6(void **state)
+{
+	static const struct {
+		const char *addr;
+		int status;
+	} addresses[] = {
+		{ "::", -EINVAL }, { "::1", -EINVAL }, { "::2", -EINVAL },
+		{ "::192.0.2.1", -EINVAL }, { "::ffff:192.0.2.1", -EINVAL },
+		{ "::ffff:0:192.0.2.1", 0 },		/* RFC 2765, 2.1 */
+		{ "0:0:0:0:1::", 0 }, { "0:0:0:0:0:ffff::", -EINVAL },
+		{ "64:ff9b::192.0.2.1", 0 },		/* RFC 6052, 2.1 */
+		{ "1::", 0 }, { "2001:db8::77", 0 }, { "2002:c000:201::1", 0 },
+		{ "fc00::1", 0 }, { "fd12:3456::1", 0 }, { "fe7f:ffff::1", 0 },
+		{ "fe80::1", -EINVAL }, { "fe80:1::1", -EINVAL }, { "febf:ffff::1", -EINVAL },
+		{ "fec0::1", 0 }, { "feff:ffff::1", 0 },
+		{ "ff00::", -EINVAL }, { "ff02::1", -EINVAL }, { "ff0e::1", -EINVAL },
+		{ "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", -EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(*addresses); i++) {
+		uint8_t addr[16];
+
+		assert_int_equal(inet_pton(AF_INET6, addresses[i].addr, addr), 1);
+		expect6(addresses[i].status, memcpy(st.local_addr, addr, 16));
+		expect6(addresses[i].status, memcpy(st.peer_addr, addr, 16));
+	}
+	expect6(-EINVAL, memcpy(st.peer_addr, st.local_addr, 16));
+	for (size_t i = 0; i < 16; i++)
+		expect6(0, memcpy(st.peer_addr, st.local_addr, 16); st.peer_addr[i] ^= 1);
+	expect6(-EINVAL, st.local_port = 0);
+	expect6(-EINVAL, st.peer_port = 0);
 }
 
 static void test_nexthop(void **state)
@@ -201,7 +245,7 @@ static void test_model(void **state)
 	(void)state;
 	for (unsigned int n = 0; n < STATES; n++) {
 		uint64_t seed = r.state;
-		struct xen_vpipe_tcp_state st = sample_state();
+		struct xen_vpipe_tcp_state st = n % 2 ? sample_state6() : sample_state();
 		unsigned int edits = 1 + random_below(&r, 4);
 		int status;
 
@@ -225,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_kind),
 		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_address),
+		cmocka_unit_test(test_address6),
 		cmocka_unit_test(test_nexthop),
 		cmocka_unit_test(test_send_sequence),
 		cmocka_unit_test(test_window),

@@ -37,6 +37,7 @@
  *                                                      BUFFER and from BUFFER to EXTENTS
  *   feature-socket-to-socket 0 | 1         backend     UNREAD; TRANSFER from SOCKET to
  *                                                      SOCKET
+ *   feature-ipv6             0 | 1         backend     ATTACH of family 6
  *
  * Frontend, /local/domain/<frontend-id>/device/vpipe/<devid>/
  *
@@ -427,6 +428,16 @@ struct xen_vpipe_event_page {
 #define XEN_VPIPE_TCP_F_ECN		(1U << 4)
 #define XEN_VPIPE_TCP_F_NODELAY		(1U << 5)
 
+/*
+ * Addresses are unicast and leave by the vif.  Family 4: the first four bytes, the rest
+ * is 0.  Not in family 4: 0/8, 127/8, 224/3.  Not in family 6: ::/80 (unspecified,
+ * loopback, IPv4 in IPv6; a connection of ::ffff:0:0/96 is one of family 4), fe80::/10
+ * (means nothing without an interface), ff00::/8.
+ *
+ * What IPv6 has and is not carried: extension headers and an explicit flow label (such
+ * connections stay in the guest), the automatic flow label (it is the backend's, and
+ * may differ from the guest's as after a retransmission timeout).
+ */
 struct xen_vpipe_tcp_state {
 	uint16_t state;		/* XEN_VPIPE_TCP_* */
 	uint16_t family;	/* 4 or 6 (RFC 791, RFC 8200) */
@@ -434,7 +445,7 @@ struct xen_vpipe_tcp_state {
 	uint8_t nexthop[6];	/* MAC address of the next hop */
 	uint16_t local_port;
 	uint16_t peer_port;
-	uint8_t local_addr[16];	/* IPv4: first four bytes */
+	uint8_t local_addr[16];
 	uint8_t peer_addr[16];
 
 	/* sequence space (RFC 9293, 3.3.1) */
@@ -452,11 +463,11 @@ struct xen_vpipe_tcp_state {
 	uint32_t flags;		/* XEN_VPIPE_TCP_F_* */
 	uint8_t snd_wscale;	/* 0..14 */
 	uint8_t rcv_wscale;	/* 0..14 */
-	uint8_t tos;
-	uint8_t ttl;
+	uint8_t tos;		/* family 6: traffic class */
+	uint8_t ttl;		/* family 6: hop limit; 0: the backend's default */
 	uint32_t ts_val;	/* the TSval that would be sent now */
 	uint32_t ts_recent;	/* the peer's last TSval */
-	uint32_t mss_clamp;	/* what the peer announced, bytes */
+	uint32_t mss_clamp;	/* what the peer announced or, if less, the path takes; bytes */
 	uint32_t advmss;	/* what we announced, bytes */
 
 	/* buffers, bytes */
