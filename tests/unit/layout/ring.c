@@ -38,11 +38,11 @@ MEMBER(xen_vpipe_transfer, source, 16, 16);
 MEMBER(xen_vpipe_transfer, sink, 32, 16);
 SIZE(xen_vpipe_transfer, 48);
 
-MEMBER(xen_vpipe_cancel, linger_ms, 0, 4);
-MEMBER(xen_vpipe_cancel, reserved, 4, 44);
+MEMBER(xen_vpipe_cancel, reserved, 0, 48);
 SIZE(xen_vpipe_cancel, 48);
 
-MEMBER(xen_vpipe_detach, reserved, 0, 48);
+MEMBER(xen_vpipe_detach, settle_ms, 0, 4);
+MEMBER(xen_vpipe_detach, reserved, 4, 44);
 SIZE(xen_vpipe_detach, 48);
 
 MEMBER(xen_vpipe_return, offset, 0, 4);
@@ -138,7 +138,9 @@ MEMBER(xen_vpipe_tcp_state, error, 164, 4);
 MEMBER(xen_vpipe_tcp_state, unread, 168, 4);
 MEMBER(xen_vpipe_tcp_state, retransmits, 172, 4);
 MEMBER(xen_vpipe_tcp_state, reserved2, 176, 4);
-SIZE(xen_vpipe_tcp_state, 180);
+MEMBER(xen_vpipe_tcp_state, age_first_us, 180, 4);
+MEMBER(xen_vpipe_tcp_state, age_last_us, 184, 4);
+SIZE(xen_vpipe_tcp_state, 188);
 
 /* What lies in a page, fits a page. */
 _Static_assert(sizeof(struct xen_vpipe_event_page) <= XEN_VPIPE_PAGE_SIZE, "event page");
@@ -164,6 +166,7 @@ VALUE(XEN_VPIPE_MAX_UNREAD, 8388608);
 VALUE(XEN_VPIPE_GATHER_MS, 20);
 VALUE(XEN_VPIPE_EVT_TRANSFER_DONE, 1);
 VALUE(XEN_VPIPE_EVT_DETACHED, 2);
+VALUE(XEN_VPIPE_EVT_INPUT, 3);
 VALUE(XEN_VPIPE_QUEUE_PAGES, 20);
 VALUE(XEN_VPIPE_RETURN_PAGES, 20);
 VALUE(XEN_VPIPE_END_SOCKET, 1);
@@ -172,7 +175,7 @@ VALUE(XEN_VPIPE_END_BUFFER, 3);
 VALUE(XEN_VPIPE_END_FUA, 256);
 VALUE(XEN_VPIPE_SECTOR_ZERO, 0xffffffffffffffffULL);
 VALUE(XEN_VPIPE_MAX_EXTENTS, 256);
-VALUE(XEN_VPIPE_LINGER_FOREVER, 0xffffffff);
+VALUE(XEN_VPIPE_HOLD_MS, 50);
 VALUE(XEN_VPIPE_EVENTS, 64);
 VALUE(XEN_VPIPE_TCP_ESTABLISHED, 1);
 VALUE(XEN_VPIPE_TCP_CLOSE_WAIT, 2);
