@@ -16,15 +16,11 @@
  * more, as in any network.  How many frames wait is bounded for each domain; those for
  * which there is no room are lost, as in any network.
  */
-#include <linux/etherdevice.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <linux/netfilter.h>
 #include <linux/random.h>
-#include <linux/tcp.h>
-#include <net/ip.h>
 
 #include "vpback.h"
+#include <vpipe/tcp_frames.h>
 
 /* After so many times that more had come meanwhile, no more may come meanwhile. */
 #define RELEASE_ROUNDS	16
@@ -203,68 +199,41 @@ static void hold_to_guest(struct vpback_link *link, struct sk_buff *skb)
 	rcu_read_unlock();
 }
 
-static void hold_push_ip(struct sk_buff *skb, const struct xen_vpipe_tcp_state *st)
-{
-	if (st->family == 4) {
-		struct iphdr *ip = skb_push(skb, sizeof(*ip));
-
-		memset(ip, 0, sizeof(*ip));
-		ip->version = 4;
-		ip->ihl = sizeof(*ip) / 4;
-		ip->tot_len = htons(skb->len);
-		ip->ttl = 64;
-		ip->protocol = IPPROTO_TCP;
-		memcpy(&ip->saddr, st->peer_addr, sizeof(ip->saddr));
-		memcpy(&ip->daddr, st->local_addr, sizeof(ip->daddr));
-		ip_send_check(ip);
-	} else {
-		struct ipv6hdr *ip = skb_push(skb, sizeof(*ip));
-
-		memset(ip, 0, sizeof(*ip));
-		ip->version = 6;
-		ip->payload_len = htons(sizeof(struct tcphdr));
-		ip->nexthdr = IPPROTO_TCP;
-		ip->hop_limit = 64;
-		memcpy(&ip->saddr, st->peer_addr, sizeof(ip->saddr));
-		memcpy(&ip->daddr, st->local_addr, sizeof(ip->daddr));
-	}
-	skb_reset_network_header(skb);
-}
-
 /*
  * Send the marker after the frames that the guest has got: as if from the peer, but
  * without any flag, so that TCP ignores it wherever it ends.
  */
 void vpback_hold_mark(struct vpback_flow *flow)
 {
-	const struct xen_vpipe_tcp_state *st = &flow->state;
-	unsigned int room = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr);
-	struct tcphdr *tcp;
-	struct ethhdr *eth;
 	struct sk_buff *skb;
 
 	mod_timer(&flow->hold_timer, jiffies + msecs_to_jiffies(XEN_VPIPE_HOLD_MS));
-	skb = alloc_skb(LL_MAX_HEADER + room, GFP_KERNEL);
+	skb = vpipe_tcp_frame_marker(&flow->state, flow->link->mac, flow->marker);
 	if (!skb)
 		return;		/* the timer will do */
-	skb_reserve(skb, LL_MAX_HEADER + room);
-	tcp = skb_push(skb, sizeof(*tcp));
-	memset(tcp, 0, sizeof(*tcp));
-	tcp->source = (__force __be16)st->peer_port;
-	tcp->dest = (__force __be16)st->local_port;
-	tcp->seq = htonl(flow->marker >> 32);
-	tcp->ack_seq = htonl((u32)flow->marker);
-	tcp->doff = sizeof(*tcp) / 4;
-	skb_reset_transport_header(skb);
-	hold_push_ip(skb, st);
-	skb->protocol = st->family == 4 ? htons(ETH_P_IP) : htons(ETH_P_IPV6);
-	eth = skb_push(skb, ETH_HLEN);
-	ether_addr_copy(eth->h_dest, flow->link->mac);
-	ether_addr_copy(eth->h_source, st->nexthop);
-	eth->h_proto = skb->protocol;
-	skb_reset_mac_header(skb);
-	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	__skb_push(skb, ETH_HLEN);
 	hold_to_guest(flow->link, skb);
+}
+
+/*
+ * The shadow is frozen: what its state does not say goes as frames, before those that were
+ * held.  Its socket is locked.
+ */
+void vpback_hold_carry(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+	struct sk_buff_head frames;
+	struct sk_buff *skb;
+
+	__skb_queue_head_init(&frames);
+	vpipe_tcp_frames_sacked(sk, &flow->state, flow->link->mac, NULL, &frames);
+	vpipe_tcp_frames_received(sk, &flow->state, flow->link->mac, NULL, &frames);
+	spin_lock_bh(&flow->frames_lock);
+	while ((skb = __skb_dequeue(&frames))) {
+		__skb_push(skb, ETH_HLEN);
+		hold_keep(flow, &flow->strays, skb);
+	}
+	spin_unlock_bh(&flow->frames_lock);
 }
 
 /*

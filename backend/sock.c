@@ -476,9 +476,11 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 		if (after(st->rcv_wup, st->rcv_nxt))
 			st->rcv_wup = st->rcv_nxt;
 	}
-	/* A late frame changes nothing: the receive path ignores a closed socket. */
-	if (st->state != XEN_VPIPE_TCP_CLOSED)
+	if (st->state != XEN_VPIPE_TCP_CLOSED) {
+		vpback_hold_carry(flow);
+		/* A late frame changes nothing: the receive path ignores a closed socket. */
 		WRITE_ONCE(sk->sk_state, TCP_CLOSE);
+	}
 	release_sock(sk);
 }
 

@@ -201,6 +201,7 @@ void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_drained(struct vpback_flow *flow);
 void vpback_hold_live(struct vpback_flow *flow);
 void vpback_hold_again(struct vpback_flow *flow);
+void vpback_hold_carry(struct vpback_flow *flow);
 void vpback_hold_release(struct vpback_flow *flow);
 void vpback_hold_end(struct vpback_flow *flow, bool guest_lives);
 

@@ -142,6 +142,7 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 		if (after(st->rcv_wup, st->rcv_nxt))
 			st->rcv_wup = st->rcv_nxt;
 	}
+	vpfront_strays_carry(vs);
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	vs->frozen = true;
 out:

@@ -26,6 +26,7 @@
 #include <net/tcp.h>
 
 #include "vpfront.h"
+#include <vpipe/tcp_frames.h>
 
 #define STRAYS_HASH_BITS	8
 #define MAX_STRAYS		1024	/* that wait for one connection */
@@ -185,6 +186,25 @@ void vpfront_strays_begin(struct vpfront_sock *vs)
 	hash_add_rcu(strays_away, &vs->stray_node, strays_hash(&key));
 	spin_unlock_bh(&strays_lock);
 	atomic_inc(&strays_nr);
+}
+
+/*
+ * The socket is frozen: what its state does not say goes as frames, before those that
+ * came since.  Socket locked.
+ */
+void vpfront_strays_carry(struct vpfront_sock *vs)
+{
+	struct dst_entry *dst = __sk_dst_get(vs->sk);
+	struct sk_buff_head frames;
+
+	if (!dst)
+		return;
+	__skb_queue_head_init(&frames);
+	vpipe_tcp_frames_sacked(vs->sk, &vs->state, dst->dev->dev_addr, dst->dev, &frames);
+	vpipe_tcp_frames_received(vs->sk, &vs->state, dst->dev->dev_addr, dst->dev, &frames);
+	spin_lock_bh(&vs->strays.lock);
+	skb_queue_splice(&frames, &vs->strays);
+	spin_unlock_bh(&vs->strays.lock);
 }
 
 /*

@@ -190,6 +190,7 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 /* --- strays.c: frames that come for a connection that is away -------------- */
 
 void vpfront_strays_begin(struct vpfront_sock *vs);
+void vpfront_strays_carry(struct vpfront_sock *vs);
 void vpfront_strays_go(struct vpfront_sock *vs);
 void vpfront_strays_end(struct vpfront_sock *vs);
 int vpfront_strays_init(void);
