@@ -168,6 +168,17 @@ static void pipe_watch_pins(struct vpfront_pipe *pipe)
 
 /* --- the end ------------------------------------------------------------------ */
 
+/* Was it declined because an operation has one of its sockets? */
+static bool pipe_in_use(const struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < pipe->nr_legs; i++)
+		if (pipe->leg[i].sock.in_use)
+			return true;
+	return false;
+}
+
 /* Why was less moved than asked for? */
 static void pipe_judge(struct vpfront_pipe *pipe)
 {
@@ -185,6 +196,8 @@ static void pipe_judge(struct vpfront_pipe *pipe)
 	result->error = error;
 	if (error)
 		return;
+	if (pipe_in_use(pipe))
+		result->error = EBUSY;
 	if (pipe->reason)
 		result->reason = pipe->reason;
 	else if (pipe->ended && !left)

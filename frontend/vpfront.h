@@ -153,6 +153,7 @@ struct vpfront_sock {
 	u32 unread;				/* bytes received and not read, as frozen */
 	bool source;				/* they go along */
 	bool frozen;
+	bool in_use;				/* not frozen: an operation has it already */
 };
 
 int vpfront_sock_freeze(struct vpfront_sock *vs);
