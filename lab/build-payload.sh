@@ -60,7 +60,7 @@ deliver() {	# SIDE FILE...
 }
 deliver all
 deliver dom0 modules/vpipe-back.ko modules/vpipe-back-faulty.ko bin/vpipectl bin/vpipe-send \
-	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/xencpu bin/vpcount bin/vpcrash
+	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/vptest bin/xencpu bin/vpcount bin/vpcrash
 deliver guest modules/vpipe-front.ko modules/vpipe-front-faulty.ko modules/vpipe-forge.ko \
 	modules/vpipe-pmem.ko bin/vpipe-send bin/vptest bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
 deliver peer bin/vpipe-sink bin/vpipe-send bin/vptest
