@@ -23,7 +23,7 @@ all: modules programs
 include lab/lab.mk
 
 SOURCES := $(shell find Kbuild compat include frontend backend libvpipe tools \
-	lab/xencpu.c tests/programs tests/counts tests/forge tests/inject tests/crash/vpcrash.c \
+	lab/xencpu.c tests/programs tests/counts tests/forge tests/pmem tests/inject tests/crash/vpcrash.c \
 	-type f)
 
 build/payload/id: build/root.key lab/build-payload.sh $(SOURCES)

@@ -16,6 +16,7 @@
 #include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/dax.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/fscrypt.h>
 #include <linux/fsverity.h>
@@ -57,6 +58,15 @@ static int file_disk_vdev(struct gendisk *disk, u32 *vdev)
 	return 0;
 }
 
+/* Are its data on another disk than the metadata?  (Realtime files of XFS.) */
+static bool file_is_elsewhere(struct file *file)
+{
+	struct fileattr attr;
+
+	return !vfs_fileattr_get(file->f_path.dentry, &attr) &&
+	       attr.fsx_xflags & FS_XFLAG_REALTIME;
+}
+
 /* 0, or the enum vpipe_reason why this file cannot be a source, or a sink. */
 int vpfront_file_open(struct file *user, struct vpfront_file *vf, bool sink)
 {
@@ -76,6 +86,8 @@ int vpfront_file_open(struct file *user, struct vpfront_file *vf, bool sink)
 	    IS_SWAPFILE(inode) || !(user->f_mode & FMODE_CAN_ODIRECT) ||
 	    (sink && user->f_flags & O_APPEND))
 		return VPIPE_REASON_FILE_TYPE;
+	if (file_is_elsewhere(user))
+		return VPIPE_REASON_DISK;
 
 	/* Our own open file: with it come a file position and flags of our own. */
 	flags |= sink ? O_WRONLY | (user->f_flags & O_SYNC) : O_RDONLY;

@@ -278,6 +278,7 @@ static int flow_claim(struct vpfront_pipe *pipe, struct sock *sk, bool source,
 	} else if (!*flow) {
 		ret = -ENOENT;
 	} else if ((*flow)->state == VPFRONT_FLOW_BUSY) {
+		pipe->in_use = true;
 		ret = VPIPE_REASON_BUSY;
 	} else if ((*flow)->state == VPFRONT_FLOW_IDLE && flow_suits(*flow, pipe, source)) {
 		(*flow)->state = VPFRONT_FLOW_BUSY;

@@ -172,6 +172,8 @@ static void pipe_judge(struct vpfront_pipe *pipe)
 	result->error = error;
 	if (error)
 		return;
+	if (pipe->in_use)
+		result->error = EBUSY;
 	if (pipe->reason)
 		result->reason = pipe->reason;
 	else if (pipe->ended && !left)

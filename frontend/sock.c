@@ -97,10 +97,8 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	memset(st, 0, sizeof(*st));
 	lock_sock(sk);
 	if (!vpfront_guard_set(vs->socket)) {
-		ret = vpfront_guard_stands(vs->socket) ? VPIPE_REASON_BUSY :
-							 VPIPE_REASON_SOCKET_TYPE;
 		release_sock(sk);
-		return ret;
+		return VPIPE_REASON_SOCKET_TYPE;
 	}
 	/*
 	 * Whoever has read the old ops comes for the lock now: let them finish on the

@@ -324,6 +324,7 @@ struct vpfront_pipe {
 
 	int transfer_status;
 	int reason;			/* enum vpipe_reason: why the rest is declined */
+	bool in_use;			/* with that: another operation has one of the sockets */
 	int file_error;			/* the source file or the sink file failed */
 
 	/* Written by the event handler under the queue's lock. */

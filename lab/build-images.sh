@@ -40,7 +40,7 @@ more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred i
 more_fs="xfs btrfs overlay loop brd xts cts quota_v2 dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
 more_dom0="$more_net $more_fs br_netfilter macvlan nft_fwd_netdev nft_dup_netdev nft_log
 	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge"
-more_guest="$more_net $more_fs"
+more_guest="$more_net $more_fs nd_e820 nd_pmem"
 more_peer="$more_net"
 
 # The payload of a bzImage, by its header: the setup's size in sectors, then

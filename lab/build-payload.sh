@@ -28,7 +28,9 @@ copy build/root/src/faulty Kbuild compat include frontend backend
 kernel=$(cd build/root && find usr/src -maxdepth 1 -name 'linux-headers-*-amd64' | sort -V | tail -n 1)
 jobs=$(nproc)
 in_root make -s -C "/$kernel" M=/src/vpipe -j"$jobs" modules
-in_root make -s -C "/$kernel" M=/src/vpipe/tests/forge -j"$jobs" modules
+for folder in forge pmem; do
+	in_root make -s -C "/$kernel" M=/src/vpipe/tests/$folder -j"$jobs" modules
+done
 in_root make -s -C "/$kernel" M=/src/faulty -j"$jobs" modules \
 	KCFLAGS='-include /src/vpipe/tests/inject/inject.h'
 in_root make -s -C /src/vpipe/libvpipe -j"$jobs" O=/src/libvpipe
@@ -40,7 +42,7 @@ in_root cc -O2 -Wall -o /src/bin/vpcrash /src/vpipe/tests/crash/vpcrash.c \
 	/src/vpipe/tests/programs/pattern.c
 
 mkdir -p build/modules build/bin
-for ko in frontend/vpipe-front backend/vpipe-back tests/forge/vpipe-forge; do
+for ko in frontend/vpipe-front backend/vpipe-back tests/forge/vpipe-forge tests/pmem/vpipe-pmem; do
 	cp "$src/$ko.ko" build/modules/
 	strip --strip-debug "build/modules/${ko##*/}.ko"
 done
@@ -58,8 +60,8 @@ deliver() {	# SIDE FILE...
 }
 deliver all
 deliver dom0 modules/vpipe-back.ko modules/vpipe-back-faulty.ko bin/vpipectl bin/vpipe-send \
-	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/xencpu bin/vpcount bin/vpcrash
+	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/vptest bin/xencpu bin/vpcount bin/vpcrash
 deliver guest modules/vpipe-front.ko modules/vpipe-front-faulty.ko modules/vpipe-forge.ko \
-	bin/vpipe-send bin/vptest bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
+	modules/vpipe-pmem.ko bin/vpipe-send bin/vptest bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
 deliver peer bin/vpipe-sink bin/vpipe-send bin/vptest
 touch build/payload/id

@@ -185,7 +185,8 @@ class Lab:
     def create_guest(self, name="guest", address=None, wait=True, **config):
         """
         Create a domain and wait for its labd; returns its Host. config: vcpus, memory,
-        data (dom0's device behind xvdc), extra (more lines for xl).
+        data (dom0's device behind xvdc), kernel (more arguments of it), extra (more lines
+        for xl).
         """
         address = address or ADDRESSES[name]
         self.dom0.write_file(f"/etc/xen/{name}.cfg", self._guest_config(name, address, **config))
@@ -227,7 +228,8 @@ class Lab:
 
     # Inside
 
-    def _guest_config(self, name, address, vcpus=None, memory=None, data="/dev/ram0", extra=""):
+    def _guest_config(self, name, address, vcpus=None, memory=None, data="/dev/ram0", kernel="",
+                      extra=""):
         vcpus = vcpus or self.guest_vcpus
         number = address.split('.')[3]
         mac = f"00:16:3e:00:00:{int(number):02x}"
@@ -236,7 +238,7 @@ name = "{name}"
 type = "pv"
 kernel = "/root/vmlinux"
 ramdisk = "/root/guest.cpio"
-cmdline = "{GUEST} {self.kernel} hostname={name} lab_ip={address}"
+cmdline = "{GUEST} {self.kernel} hostname={name} lab_ip={address} {kernel}"
 vcpus = {vcpus}
 cpus = "{self.cpus - vcpus}-{self.cpus - 1}"
 memory = {memory or self.guest_memory}

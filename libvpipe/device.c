@@ -105,6 +105,7 @@ bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp, int device,
 		return true;
 	case VPIPE_STATUS_DECLINED:
 		info->reason = result.reason;
+		info->device_error = (int)result.error;
 		return false;
 	default:
 		*error = result.error ? (int)result.error : EIO;

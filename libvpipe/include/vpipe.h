@@ -148,7 +148,11 @@ struct vpipe_transfer_info {
 	uint64_t ordinary;	/* bytes moved before and after that by ordinary calls */
 	uint32_t reason;	/* enum vpipe_declined */
 	int32_t error;		/* errno that ended the transfer, also after some bytes; or 0 */
-	int32_t device_error;	/* errno of /dev/vpipe, with VPIPE_DECLINED_NO_DEVICE; or 0 */
+	/*
+	 * errno of /dev/vpipe, with VPIPE_DECLINED_NO_DEVICE; EBUSY with VPIPE_DECLINED_BUSY
+	 * when another transfer had the socket (or this one, as its other end); or 0.
+	 */
+	int32_t device_error;
 	uint32_t reserved;	/* 0 */
 };
 

@@ -13,11 +13,7 @@ log=build/build-6.1.log
 
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
-$sudo rm -rf $root/src/vpipe
-$sudo mkdir -p $root/src/vpipe
-(cd "${TREE:-.}" && tar -c --exclude='*.o' --exclude='*.ko' --exclude='*.mod' --exclude='*.mod.c' \
-	--exclude='.*.cmd' --exclude=modules.order --exclude=Module.symvers \
-	Kbuild compat include frontend backend) | $sudo tar -x -C $root/src/vpipe
+tests/lint/copy.sh $root/src/vpipe
 
 kernel=$(cd $root && find usr/src -maxdepth 1 -name 'linux-headers-*-amd64' | sort -V | tail -n 1)
 echo "build-6.1: ${kernel##*/}"
@@ -30,4 +26,5 @@ if [ -n "$failed" ] || grep -qE '(warning|error|ERROR|WARNING):' $log; then
 	echo "build-6.1: FAILED" >&2
 	exit 1
 fi
+$sudo touch $root/src/vpipe/clean
 echo "build-6.1: ok"

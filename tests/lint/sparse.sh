@@ -12,15 +12,11 @@ log=build/sparse.log
 
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
-$sudo rm -rf $root/src/sparse
-$sudo mkdir -p $root/src/sparse
-(cd "${TREE:-.}" && tar -c --exclude='*.o' --exclude='*.ko' --exclude='*.mod' --exclude='*.mod.c' \
-	--exclude='.*.cmd' --exclude=modules.order --exclude=Module.symvers \
-	Kbuild compat include frontend backend) | $sudo tar -x -C $root/src/sparse
+tests/lint/copy.sh $root/src/sparse
 
 kernel=$(cd $root && find usr/src -maxdepth 1 -name 'linux-headers-*-amd64' | sort -V | tail -n 1)
 echo "sparse: ${kernel##*/}"
-if ! nice $sudo chroot $root make -s -C "/$kernel" M=/src/sparse -j2 -k C=2 W=1 \
+if ! nice $sudo chroot $root make -s -C "/$kernel" M=/src/sparse -j2 -k C=1 W=1 \
 		CONFIG_DEBUG_INFO_BTF_MODULES= modules >$log 2>&1; then
 	cat $log
 	echo "sparse: the modules do not compile" >&2
@@ -35,4 +31,5 @@ if [ -n "$findings" ]; then
 	echo "sparse: FAILED" >&2
 	exit 1
 fi
+$sudo touch $root/src/sparse/clean
 echo "sparse: ok"

@@ -4,16 +4,20 @@
  *
  * vptest twice HOST PORT IN OUT LEN   two handles of one connection: file IN to it in a thread,
  *   and, when a line comes on standard input, LEN bytes of it to file OUT; then close.
- *   {"to":bytes,"offloaded":,"from":bytes,"copied":,"reason":of the second}
- * vptest echo HOST PORT LEN           from it to itself; {"moved":,"errno":,"offloaded":,"reason":}
+ *   {"second":the result's status,"moved":,"reason":,"error":of asking the driver for it}
+ *   {"to":bytes,"offloaded":,"from":bytes,"copied":,"reason":,"device_error":of the second}
+ * vptest echo HOST PORT LEN           from it to itself;
+ *   {"moved":,"errno":,"offloaded":,"reason":,"device_error":}
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/vpipe.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vpipe.h>
@@ -33,6 +37,28 @@ static void *twice_send(void *arg)
 	sending->moved = vpipe_file_to_socket(sending->pipe, 0, INT64_MAX);
 	vpipe_last_result(&sending->info, sizeof(sending->info));
 	return NULL;
+}
+
+/* What the driver says to another handle while the first has the connection. */
+static void twice_ask(int in, int out, uint64_t length)
+{
+	int device = open(VPIPE_DEVICE, O_RDWR | O_CLOEXEC);
+	struct vpipe_ioc_create create = {
+		.size = sizeof(create), .kind = VPIPE_KIND_SOCKET_TO_FILE,
+		.in_fd = in, .out_fd = out,
+	};
+	struct vpipe_ioc_transfer t = {
+		.size = sizeof(t), .in_fd = -1, .out_fd = -1, .length = length,
+	};
+
+	if (device < 0 || ioctl(device, VPIPE_IOC_CREATE, &create))
+		die("%s: %s", VPIPE_DEVICE, strerror(errno));
+	t.handle = create.handle;
+	if (ioctl(device, VPIPE_IOC_TRANSFER, &t))
+		die("VPIPE_IOC_TRANSFER: %s", strerror(errno));
+	printf("{\"second\":%u,\"moved\":%llu,\"reason\":%u,\"error\":%u}\n", t.result.status,
+	       t.result.moved, t.result.reason, t.result.error);
+	close(device);
 }
 
 int cmd_twice(int argc, char **argv)
@@ -56,13 +82,13 @@ int cmd_twice(int argc, char **argv)
 		die("%s, %s: %s", argv[3], argv[4], strerror(errno));
 	if (!fgets(line, sizeof(line), stdin))
 		return 1;
-	puts("{\"second\":1}");
+	twice_ask(fd, out, strtoull(argv[5], NULL, 0));
 	moved = vpipe_socket_to_file(from, 0, strtoull(argv[5], NULL, 0));
 	vpipe_last_result(&info, sizeof(info));
 	pthread_join(thread, NULL);
 	printf("{\"to\":%" PRId64 ",\"offloaded\":%" PRIu64 ",\"from\":%" PRId64 ",\"copied\":%" PRIu64
-	       ",\"reason\":\"%s\"}\n", sending.moved, sending.info.offloaded, moved, info.ordinary,
-	       vpipe_reason_string(info.reason));
+	       ",\"reason\":\"%s\",\"device_error\":%d}\n", sending.moved, sending.info.offloaded,
+	       moved, info.ordinary, vpipe_reason_string(info.reason), info.device_error);
 	return 0;
 }
 
@@ -77,7 +103,8 @@ int cmd_echo(int argc, char **argv)
 	fd = tcp_connect(argv[1], argv[2]);
 	moved = vpipe_socket_to_socket_fd(fd, fd, strtoull(argv[3], NULL, 0));
 	vpipe_last_result(&info, sizeof(info));
-	printf("{\"moved\":%" PRId64 ",\"errno\":%d,\"offloaded\":%" PRIu64 ",\"reason\":\"%s\"}\n",
-	       moved, info.error, info.offloaded, vpipe_reason_string(info.reason));
+	printf("{\"moved\":%" PRId64 ",\"errno\":%d,\"offloaded\":%" PRIu64 ",\"reason\":\"%s\","
+	       "\"device_error\":%d}\n", moved, info.error, info.offloaded,
+	       vpipe_reason_string(info.reason), info.device_error);
 	return 0;
 }

@@ -33,7 +33,7 @@ def lab(_lab, request):
     except LabError as error:
         bad = [f"the lab died: {error}", *_lab.post_mortem()]
     assert not bad, "bad lines in the logs:\n" + "\n".join(bad)
-    _lab.suspect = request.node.rep_call.failed
+    _lab.suspect = request.node.rep_call.failed or getattr(_lab, "rig_broken", False)
 
 
 @pytest.fixture

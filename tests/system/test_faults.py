@@ -212,7 +212,7 @@ def test_attach_before_the_module(rig):
     file = rig.read_only(4 * MIB)
     rig.detach()
     rig.guest.run("rmmod vpipe_front")
-    rig.attach()
+    rig.dom0.run("/payload/vpipectl attach --timeout 0 guest")
     rig.load(rig.guest)
     rig.wait_connected()
     works(rig, file)

@@ -1,10 +1,11 @@
 """From and into other filesystems: offloaded, or declined and byte-exact."""
 
+import re
 import struct
 
 import pytest
 
-from pipes import CHECK, MIB, check, copy, take
+from pipes import CHECK, MIB, check, copy, take, wait_spare
 from rig import PEER, SPARE, lines
 
 pytestmark = pytest.mark.long
@@ -157,6 +158,59 @@ EXT4 = f"mkfs.ext4 -q -F {SPARE} && mount {SPARE} /fs"
 def test_declined(spare, setup, reason):
     spare.guest.run(setup, timeout=60)
     declined_everywhere(spare, reason)
+
+
+PMEM = "/dev/pmem0"
+
+
+@pytest.fixture
+def dax(rig):
+    """The rig with another guest, that takes a quarter of its memory for persistent."""
+    first, filled = rig.guest, rig.filled
+    rig.guest = rig.lab.create_guest("guest2", data="/dev/ram1", kernel="memmap=128M!256M")
+    domain = rig.dom0.run("xl domid guest2").out.strip()
+    rig.dom0.run("xl block-attach guest2 /dev/ram3,raw,xvdd,w")
+    wait_spare(rig)
+    rig.load(rig.guest)
+    rig.guest.run(f"insmod /payload/vpipe-pmem.ko start={256 * MIB} size={128 * MIB} &&"
+                  f"modprobe -a xfs nd_e820 nd_pmem && mkdir /fs; until [ -b {PMEM} ]; do"
+                  " usleep 20000; done", timeout=20)
+    rig.make_disk(rig.guest)
+    rig.attach(domain)
+    yield rig
+    rig.guest.run("umount /fs; umount /mnt")
+    rig.detach(domain)
+    rig.lab.destroy_guest("guest2")
+    rig.dom0.run(f"until ! xl domname {domain}; do usleep 50000; done 2>/dev/null", timeout=20)
+    rig.guest, rig.filled = first, filled
+
+
+def is_dax(rig, file):
+    out = rig.guest.run(f"xfs_io -r -c 'statx -r' {file}").out
+    return bool(int(re.search(r"stat.attributes = (\w+)", out)[1], 0) & 0x200000)
+
+
+@pytest.mark.parametrize("setup,reason", [
+    (f"mkfs.ext4 -q -F -b 4096 {PMEM} && mount -o dax=always {PMEM} /fs", NOT_THE_DISK),
+    # What is on the virtual disk is its metadata.
+    (f"mkfs.xfs -q -f -m reflink=0,rmapbt=0 -d rtinherit=1 -r rtdev={PMEM} {SPARE} &&"
+     f"mount -o dax=always,rtdev={PMEM} {SPARE} /fs", FILE_TYPE)], ids=["ext4", "xfs"])
+def test_dax(dax, setup, reason):
+    dax.guest.run(setup, timeout=60)
+    declined_everywhere(dax, reason)
+    for file in "file", "taken", "copied":
+        assert is_dax(dax, f"/fs/{file}")
+    assert not is_dax(dax, "/mnt")
+    size = 3 * MIB + 5
+    assert copy(dax, dax.fill("in", size), "/mnt/out", size)["offloaded"] == size // 4096 * 4096
+
+
+def test_realtime(dax):
+    """Without DAX: the data is not on the disk that the filesystem is mounted from."""
+    dax.guest.run(f"mkfs.xfs -q -f -m reflink=0,rmapbt=0 -d rtinherit=1 -r rtdev={PMEM} {SPARE} &&"
+                  f"mount -o dax=never,rtdev={PMEM} {SPARE} /fs", timeout=60)
+    declined_everywhere(dax, NOT_THE_DISK)
+    assert not is_dax(dax, "/fs/file")
 
 
 def test_device_mapper(spare):

@@ -137,7 +137,7 @@ def sweep(rig, side, command, parameter="fail_nth", step="+ 1"):
     if side == "dom0":
         command = f"labrun {rig.guest.via} {shlex.quote(command)}"
     script = SWEEP.format(module=MODULES[side], operation=command, parameter=parameter, step=step)
-    return runs_of(getattr(rig, side).run(script, timeout=150).out)
+    return runs_of(getattr(rig, side).run(script, timeout=300).out)
 
 
 @functools.lru_cache(maxsize=None)
@@ -311,7 +311,7 @@ def test_attach(faulty, record_property):
             on = guest if side == "guest" else "sh -c"
             script = ATTACH_SWEEP.format(module=MODULES[side], on=on,
                                          operation=f"{guest} {shlex.quote(one.command)}")
-            runs = runs_of(fs.dom0.run(script, timeout=150).out)
+            runs = runs_of(fs.dom0.run(script, timeout=300).out)
             fs.attach()
             count(record_property, "attach", side, runs)
             leaks = [before.failed for before, run in itertools.pairwise(runs)

@@ -40,9 +40,9 @@ def test_network(lab):
 def test_concurrent_commands(lab):
     hosts = [lab.dom0, lab.guest, lab.peer]
     start = time.monotonic()
-    jobs = [host.spawn(f"sleep 2; exit {i}") for i in range(5) for host in hosts]
+    jobs = [host.spawn(f"sleep 1; exit {i}") for i in range(5) for host in hosts]
     assert [job.wait(20).rc for job in jobs] == [i for i in range(5) for _ in hosts]
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("name", ["dom0", "guest", "peer"])
@@ -70,9 +70,7 @@ def test_bad_line_is_found_once(lab, name):
 
 
 def test_guest_panic_is_found(lab):
-    lab.rig_broken = True
+    lab.rig_broken = True       # whoever needs a guest restores the lab
     lab.guest.spawn("echo c >/proc/sysrq-trigger")
     lab.dom0.run("while xl domid guest; do usleep 100000; done", timeout=30)
     assert any("Kernel panic" in line for line in lab.check_logs())
-    lab.guest = lab.create_guest()
-    assert lab.guest.run("echo back").out == "back\n"

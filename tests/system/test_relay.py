@@ -1,5 +1,7 @@
 """Socket to socket: a stream from one connection into another."""
 
+import errno
+
 import pytest
 
 from pipes import MIB, check, relay, source, start_relay
@@ -134,12 +136,15 @@ def test_to_itself(rig):
     client, port = rig.client("talk", talk=500000)
     said = lines(rig.guest.run(f"/payload/vptest echo {PEER} {port} 500000").out)[0]
     assert (said["moved"], said["errno"], said["offloaded"]) == (500000, 0, 0)
-    assert "already" in said["reason"]
+    assert "already" in said["reason"] and said["device_error"] == errno.EBUSY
     assert lines(client.wait(timeout=30, check=True).out)[-1]["sha256"] == rig.pattern_hash(500000)
 
 
 def test_both_ways(rig):
-    """Of one connection, by two handles: the second waits for the first, and is not offloaded."""
+    """
+    Of one connection, by two handles: to the second one the driver says EBUSY; a transfer then
+    waits for the first, and is not offloaded.
+    """
     file = rig.fill("both", 64 * MIB)
     client, port = rig.client("stall", after=3 * MIB, talk=100000)
     job = rig.guest.spawn(f"/payload/vptest twice {PEER} {port} {file} /mnt/came 100000", stdin=None)
@@ -147,7 +152,9 @@ def test_both_ways(rig):
     job.write(b"now\n")
     job.wait_output('"second"', timeout=20)
     client.write(b"on\n")
-    said = lines(job.wait(timeout=60, check=True).out)[-1]
+    asked, said = lines(job.wait(timeout=60, check=True).out)
+    assert asked == {"second": 1, "moved": 0, "reason": 9, "error": errno.EBUSY}    # declined, busy
+    assert said["device_error"] == errno.EBUSY
     assert said["to"] == said["offloaded"] == 64 * MIB
     assert said["from"] == said["copied"] == 100000 and "already" in said["reason"]
     got = lines(client.wait(timeout=30, check=True).out)[-1]

@@ -45,7 +45,11 @@ enum vpipe_kind {
 enum vpipe_status {
 	/* All that was asked for, or all up to end of file, was moved. */
 	VPIPE_STATUS_DONE = 0,
-	/* `moved` bytes were moved; the rest cannot be offloaded: see `reason`. */
+	/*
+	 * `moved` bytes were moved; the rest cannot be offloaded: see `reason`.  `error`
+	 * is 0, or EBUSY with VPIPE_REASON_BUSY when a socket is already in use by an
+	 * operation (also by this one: both ends are the same).
+	 */
 	VPIPE_STATUS_DECLINED = 1,
 	/* `moved` bytes were moved, then `error` (a positive errno) happened. */
 	VPIPE_STATUS_FAILED = 2,
@@ -130,7 +134,7 @@ struct vpipe_result {
 	__u64 moved;		/* bytes taken from the source and given to the sink */
 	__u32 status;		/* enum vpipe_status */
 	__u32 reason;		/* enum vpipe_reason, when declined */
-	__u32 error;		/* positive errno, when failed */
+	__u32 error;		/* positive errno, when failed; or see VPIPE_STATUS_DECLINED */
 	__u32 reserved;
 };
 

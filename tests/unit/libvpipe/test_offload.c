@@ -160,6 +160,23 @@ static void test_not_asked(void **state)
 	expect_info(0, 0, VPIPE_DECLINED_NOT, ENXIO, 0);
 }
 
+/* The driver's EBUSY is told, and does not make the transfer fail. */
+static void test_in_use(void **state)
+{
+	(void)state;
+	driver.status = VPIPE_STATUS_DECLINED;
+	driver.reason = VPIPE_REASON_BUSY;
+	driver.error = EBUSY;
+	driver.limit = 0;
+	assert_int_equal(vpipe_file_to_file_fd(files.in, files.out, 0, SIZE, 0), SIZE);
+	expect_info(0, SIZE, VPIPE_DECLINED_BUSY, 0, EBUSY);
+	file_expect(files.out, 0, SIZE, 0);
+	/* A limit that was reached is no such thing. */
+	driver.error = 0;
+	assert_int_equal(vpipe_file_to_file_fd(files.in, files.out, 0, SIZE, 0), SIZE);
+	expect_info(0, SIZE, VPIPE_DECLINED_BUSY, 0, 0);
+}
+
 static void test_failed(void **state)
 {
 	(void)state;
@@ -414,6 +431,7 @@ int main(void)
 		cmocka_unit_test_setup(test_continue_content, driver_setup),
 		with_files(test_done),
 		with_files(test_not_asked),
+		with_files(test_in_use),
 		with_files(test_failed),
 		with_files(test_failed_epipe),
 		with_files(test_device_errors),
