@@ -71,6 +71,21 @@ STAT(frames_dropped_total, VPBACK_STAT_FRAMES_DROPPED);	/* late ones of the gues
 STAT(retransmits_total, VPBACK_STAT_RETRANSMITS);	/* segments, of ended flows */
 STAT(events_total, VPBACK_STAT_EVENTS);		/* notifications to the guest */
 
+/* The mean of a sum over how often it was added to, microseconds. */
+#define STAT_MEAN(_name, _sum, _count)						\
+static ssize_t _name##_show(struct device *device, struct device_attribute *a, char *buf) \
+{										\
+	struct vpback_device *dev = dev_get_drvdata(device);			\
+	s64 count = atomic64_read(&dev->stat[_count]);				\
+										\
+	return sysfs_emit(buf, "%lld\n",					\
+			  count ? div64_s64(atomic64_read(&dev->stat[_sum]), count) : 0); \
+}										\
+static DEVICE_ATTR_RO(_name)
+
+STAT_MEAN(attach_us_mean, VPBACK_STAT_ATTACH_US, VPBACK_STAT_ATTACHES);
+STAT_MEAN(return_us_mean, VPBACK_STAT_RETURN_US, VPBACK_STAT_DETACHES);
+
 /* A gauge: flows held now. */
 static ssize_t flows_show(struct device *device, struct device_attribute *attr, char *buf)
 {
@@ -102,8 +117,10 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_frames_held_total.attr,
 	&dev_attr_frames_stray_total.attr,
 	&dev_attr_attach_us_total.attr,
+	&dev_attr_attach_us_mean.attr,
 	&dev_attr_attach_us_max.attr,
 	&dev_attr_return_us_total.attr,
+	&dev_attr_return_us_mean.attr,
 	&dev_attr_return_us_max.attr,
 	&dev_attr_frames_dropped_total.attr,
 	&dev_attr_retransmits_total.attr,
