@@ -128,6 +128,8 @@ int cmd_duplex(int argc, char **argv)
 		if (rcvbuf)
 			setsockopt(listening, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
 		in.fd = accept(listening, NULL, NULL);
+		if (rcvbuf)	/* it may have come before that */
+			setsockopt(in.fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
 		close(listening);
 	}
 	out.fd = in.fd;
