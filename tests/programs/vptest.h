@@ -49,5 +49,7 @@ int cmd_twice(int argc, char **argv);
 int cmd_echo(int argc, char **argv);
 int cmd_talk(int argc, char **argv);
 int cmd_duplex(int argc, char **argv);
+int cmd_tcppeer(int argc, char **argv);
+int cmd_meddle(int argc, char **argv);
 
 #endif /* VPTEST_H */

@@ -123,8 +123,8 @@ def duplex(rig, options=""):
     return job, port
 
 
-def start_talk(rig, file, steps, port, options=""):
-    return rig.guest.spawn(f"exec /payload/vptest talk {options} {PEER} {port} {file} {steps}",
+def start_talk(rig, file, steps, port, options="", host=PEER):
+    return rig.guest.spawn(f"exec /payload/vptest talk {options} {host} {port} {file} {steps}",
                            stdin=None)
 
 
@@ -157,13 +157,13 @@ class Result:
     def __init__(self, streams, peers, said):
         self.streams, self.peers = streams, peers
         self.sum = next(line for line in said if "done" in line)
-        self.times = {}     # of each step; several laps are lap, lap2, ...
+        self.times = {}     # of each step; several laps are lap, lap#2, ...
         for line in said:
             if "step" in line:
                 name, n = line["step"], 1
                 while name in self.times:
                     n += 1
-                    name = f"{line['step']}{n}"
+                    name = f"{line['step']}#{n}"
                 self.times[name] = line
 
     def retransmitted(self):
