@@ -14,7 +14,7 @@
  *     at POS LINE        do that when so many bytes were received; {"at":POS}
  *     acked POS LINE     ... when so many bytes that were sent are acknowledged; {"acked":POS}
  *     ack                an acknowledgement
- *     stop               the end
+ *     stop               the end, when both streams have ended (or 10 s later)
  *   Each segment without data and each with SYN, FIN, RST is told:
  *   {"flags":"A","seq":,"ack":,"window":,"len":}, seq and ack as bytes of the streams; and at
  *   the end {"received":,"fin":,"sent":,"acked":,"resent":segments that had to be sent again,
@@ -46,6 +46,7 @@
 #define SEGMENT		1400u
 #define MAX_WINDOW	65000u
 #define RESEND_MS	300
+#define STOP_MS		10000
 #define TRIGGERS	16
 
 static int link_fd;
@@ -64,7 +65,7 @@ static struct {
 	unsigned int hole_left;
 	uint64_t again;
 	unsigned int resent, gaps, ts_back, ack_back, edge_back;
-	double sent_at;
+	double sent_at, stop_at;
 } c = { .limit = UINT64_MAX, .hole = UINT64_MAX };
 
 static struct {
@@ -259,7 +260,7 @@ static void command(const char *line)
 	} else if (!strcmp(line, "ack")) {
 		send_ack();
 	} else if (!strcmp(line, "stop")) {
-		state();
+		c.stop_at = now_ms() + STOP_MS;
 	} else if (*line) {
 		die("unknown: %s", line);
 	}
@@ -537,5 +538,8 @@ int cmd_tcppeer(int argc, char **argv)
 			c.resent++;
 			send_from(c.acked, 8);
 		}
+		if (c.stop_at && (c.dead || (c.fin_received && c.fin_acked) ||
+				  now_ms() > c.stop_at))
+			state();
 	}
 }

@@ -195,6 +195,17 @@ def test_no_round_trip_receiving(rig):
     assert ordinary >= 40 and pulled - ordinary < 10, (ordinary, pulled, result.times)
 
 
+@long
+@rtts
+def test_in_a_row(rig, delay):
+    """1,000 transfers with nothing in between: the connection goes there once."""
+    file = file_for(rig)
+    with lossless(rig, f"row-{delay}", delay, 1) as results:
+        counts = Counts(rig)
+        results.append(all_offloaded(Talk(rig, file, "pipe:4000", 1000).result()))
+    assert counts.end().hand_overs() == 1, counts
+
+
 # Where sequence numbers begin anew
 
 WRAP = 1 << 32

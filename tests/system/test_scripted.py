@@ -179,6 +179,23 @@ def test_harmless(rig, what, way, moment):
 
 
 @ways
+@pytest.mark.parametrize("unread", [False, True], ids=["read", "unread"])
+def test_killed_when_idle(rig, way, unread):
+    """The program goes after the call: the end of the stream, or a RST when it has not read."""
+    talk = Scripted(rig, f"send:{HEAD} {way}:{BODY} wait")
+    talk.at_wait()
+    if unread:
+        talk.answered("data 3000")
+    rig.guest.run("killall -9 vptest")
+    talk.guest.wait(timeout=20)
+    talk.until(r'"flags":"%s' % ("R" if unread else "FP?A"))
+    talk.do("seg R 0 0 0" if unread else "fin", "stop")
+    peer = lines(talk.peer.wait(timeout=20, check=True).out)[-1]
+    assert (peer["received"], peer["fin"], peer["gaps"]) == (END, not unread, 0)
+    rig.settle()
+
+
+@ways
 @pytest.mark.parametrize("limit", [HEAD, HEAD + 1, MIDDLE, END - 1, END, END + 1])
 def test_zero_window(rig, way, limit):
     """It closes there; a probe comes, it is told that it is closed; then it opens."""
