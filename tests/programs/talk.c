@@ -12,7 +12,8 @@
  *     relay:LEN   so many to the second connection by vpipe_socket_to_socket
  *     pass:LEN    ... by recv() and send()
  *     b.STEP      a step of the second connection
- *     cork, uncork, poll (for nothing)
+ *     cork, uncork, poll (for nothing), pollin, epoll (10 s at most, until there is something
+ *                 to be received)
  *     wait        {"wait":number} and then wait for a line on standard input
  *     lap         a time is taken
  *   Then it closes for writing and reads to the end.
@@ -34,6 +35,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -44,12 +46,13 @@
 #include "vptest.h"
 
 static struct stream first = { .fd = -1 }, second = { .fd = -1 };
-static int file, scratch = -1;
+static int file, scratch = -1, epoll_set;
 static const char *scratch_name;
 static uint64_t offloaded, copied, scratch_at;
 static unsigned int reason, waits;
 static double lap_began;
 
+#define WAIT_MS		10000
 #define SCRATCH_SIZE (16ULL << 20)
 
 static double now_us(void)
@@ -170,6 +173,16 @@ static int do_wait(void)
 	return fgets(line, sizeof(line), stdin) != NULL;
 }
 
+static int do_input(struct stream *s, int by_epoll)
+{
+	struct pollfd pfd = { .fd = s->fd, .events = POLLIN };
+	struct epoll_event event;
+
+	if ((by_epoll ? epoll_wait(epoll_set, &event, 1, WAIT_MS) : poll(&pfd, 1, WAIT_MS)) != 1)
+		stream_error(s, ETIMEDOUT);
+	return !s->error;
+}
+
 /* One step; false when there is no sense in going on. */
 static int do_step(const char *step)
 {
@@ -194,6 +207,8 @@ static int do_step(const char *step)
 		return do_relay(len, *step == 'p');
 	if (!strcmp(step, "wait"))
 		return do_wait();
+	if (!strcmp(step, "pollin") || !strcmp(step, "epoll"))
+		return do_input(s, *step == 'e');
 	if (!strcmp(step, "drain")) {
 		stream_drain(s);
 	} else if (!strcmp(step, "poll")) {
@@ -264,6 +279,16 @@ static void rounds(char **step, int steps, size_t repeat)
 	free(times);
 }
 
+/* Who waits there later has registered before the connection went anywhere. */
+static void watch(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	epoll_set = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_ctl(epoll_set, EPOLL_CTL_ADD, fd, &event))
+		die("epoll: %s", strerror(errno));
+}
+
 static void nodelay(int fd)
 {
 	int on = 1;
@@ -314,6 +339,7 @@ int cmd_talk(int argc, char **argv)
 		nodelay(first.fd);
 		nodelay(second.fd);
 	}
+	watch(first.fd);
 	rounds(argv + at + 3, argc - at - 3, repeat);
 	return 0;
 }

@@ -10,7 +10,7 @@
  *                        byte to send, ACK to the next one expected; changes nothing here
  *     limit POS          take no byte from POS on, and let the window end there
  *     hole POS N         do not take the segment at POS; say by SACK that what comes behind it
- *                        was taken, which is not true; after N such segments forget it all
+ *                        was taken, which is not true; N frames later forget it all
  *     at POS LINE        do that when so many bytes were received; {"at":POS}
  *     acked POS LINE     ... when so many bytes that were sent are acknowledged; {"acked":POS}
  *     ack                an acknowledgement
@@ -341,28 +341,41 @@ static void tell(unsigned int flags, uint32_t seq, uint32_t ack, uint32_t win, s
 	       (int32_t)(seq - c.irs - 1), (int32_t)(ack - ISS - 1), win, len);
 }
 
-/* Bytes of theirs from stream position `at` on; true when they want an answer. */
+/*
+ * Bytes that came while one segment at the hole is not taken.  One frame may be many segments
+ * that were put together.
+ */
+static void mind_hole(uint64_t at, uint64_t end)
+{
+	if (at < c.hole + SEGMENT)
+		at = c.hole + SEGMENT;
+	if (at < end) {
+		if (!c.sack_to || at < c.sack_from)
+			c.sack_from = at;
+		if (end > c.sack_to)
+			c.sack_to = end;
+	} else if (!c.sack_to) {
+		return;		/* nothing behind it yet */
+	}
+	if (!--c.hole_left) {
+		c.hole = UINT64_MAX;
+		c.sack_to = 0;
+	}
+}
+
+/* Bytes of theirs from stream position `at` on. */
 static void take(uint64_t at, const unsigned char *data, size_t len)
 {
 	uint64_t end = c.limit < c.hole ? c.limit : c.hole;
-	uint64_t skip = c.s.received - at;
+	uint64_t skip = c.s.received - at, more = at + len;
 
-	if (c.hole_left && c.s.received == c.hole && at > c.hole) {
-		if (!c.sack_to || at < c.sack_from)
-			c.sack_from = at;
-		if (at + len > c.sack_to)
-			c.sack_to = at + len;
-		if (!--c.hole_left) {
-			c.hole = UINT64_MAX;
-			c.sack_to = 0;
-		}
+	if (at <= c.s.received && skip < len && end > c.s.received) {
+		if (more > end)
+			more = end;
+		stream_check(&c.s, data + skip, (size_t)(more - c.s.received));
 	}
-	if (at > c.s.received || skip >= len || end <= c.s.received)
-		return;
-	len -= skip;
-	if (len > end - c.s.received)
-		len = (size_t)(end - c.s.received);
-	stream_check(&c.s, data + skip, len);
+	if (c.hole_left && c.s.received >= c.hole && at + len > c.hole)
+		mind_hole(at, at + len);
 }
 
 static void accepted(const unsigned char *tcp, size_t head, const struct tcphdr *th, uint32_t from)

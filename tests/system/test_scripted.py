@@ -53,8 +53,10 @@ class Scripted:
         return bytes(self.peer.stdout).decode().count('"flags":"A"')
 
     def at_wait(self):
-        self.guest.wait_output('"wait":%d}' % self.waits, timeout=30)
+        """False when it has ended before, as it does after an error."""
+        found = self.guest.wait_output('"wait":%d}|"done"' % self.waits, timeout=30)
         self.waits += 1
+        return "wait" in found[0]
 
     def go(self):
         self.guest.write(b"go\n")
@@ -108,11 +110,14 @@ def converse(rig, way, moment, *event, answered=False):
             happen()
         talk.go()
     if moment == "offloaded":
-        talk.until(r'"at":%d' % MIDDLE)
+        talk.until(r'"at":%d}' % MIDDLE)
         happen()
         talk.do(f"limit {OPEN}")
     for now in "idle", "home":
-        talk.at_wait()
+        if not talk.at_wait():
+            break
+        if moment == "end":
+            talk.until(r'"at":%d}' % END)
         if moment == now:
             happen()
         talk.go()
@@ -176,6 +181,22 @@ HARMLESS = {
 @pytest.mark.parametrize("what", HARMLESS)
 def test_harmless(rig, what, way, moment):
     harmless(rig, way, moment, *HARMLESS[what])
+
+
+@ways
+@pytest.mark.parametrize("how, syscall", [("recv", 45), ("pollin", 7), ("epoll", 232)],
+                         ids=["recv", "poll", "epoll"])
+def test_wakes_up(rig, way, how, syscall):
+    """The call has returned, the program sleeps until there is something, which then comes."""
+    how = f"recv:{BACK}" if how == "recv" else f"{how} recv:{BACK}"
+    talk = Scripted(rig, f"send:{HEAD} {way}:{BODY} {how} send:{TAIL}")
+    rig.guest.run(f"until grep -qs '^{syscall} ' /proc/$(pidof vptest)/syscall;"
+                  " do usleep 10000; done", timeout=20)
+    talk.do(f"data {BACK}")
+    stream, total, peer, _ = talk.end()
+    assert (stream["sent"], stream["received"], stream["errors"]) == (TOTAL, BACK, 0), stream
+    check_moved(way, total)
+    check_peer(peer)
 
 
 @ways
