@@ -12,6 +12,9 @@
  *   source, take, copy, relay, check, sift   the other pipes (pipes.c)
  *   twice, echo   one connection as source and as sink (shared.c)
  *   scribble, latency, verity   others, meanwhile or before (others.c)
+ *   talk, duplex   both directions of a connection at once, and many hand-overs
+ *   meddle   a second thread, or a process, that uses a connection meanwhile
+ *   tcppeer  a TCP of its own that does what it is told
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
  * whether that was right is judged by the tests.
@@ -121,6 +124,8 @@ int main(int argc, char **argv)
 		{ "relay", cmd_relay }, { "check", cmd_check }, { "sift", cmd_sift },
 		{ "scribble", cmd_scribble }, { "latency", cmd_latency },
 		{ "verity", cmd_verity }, { "twice", cmd_twice }, { "echo", cmd_echo },
+		{ "talk", cmd_talk }, { "duplex", cmd_duplex }, { "tcppeer", cmd_tcppeer },
+		{ "meddle", cmd_meddle },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -128,6 +133,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
 	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants|"
-		"source|take|copy|relay|check|sift|scribble|latency|verity|twice|echo ...\n");
+		"source|take|copy|relay|check|sift|scribble|latency|verity|twice|echo|talk|duplex|tcppeer|meddle ...\n");
 	return 2;
 }

@@ -47,5 +47,9 @@ int cmd_latency(int argc, char **argv);
 int cmd_verity(int argc, char **argv);
 int cmd_twice(int argc, char **argv);
 int cmd_echo(int argc, char **argv);
+int cmd_talk(int argc, char **argv);
+int cmd_duplex(int argc, char **argv);
+int cmd_tcppeer(int argc, char **argv);
+int cmd_meddle(int argc, char **argv);
 
 #endif /* VPTEST_H */
