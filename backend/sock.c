@@ -175,6 +175,21 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	release_sock(sk);
 }
 
+/* What the program has set that works by itself. */
+static void sock_set_settings(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	if (st->user_timeout_ms)
+		tcp_sock_set_user_timeout(sk, st->user_timeout_ms);
+	if (st->max_pacing_rate && st->max_pacing_rate < ULONG_MAX)
+		WRITE_ONCE(sk->sk_max_pacing_rate, st->max_pacing_rate);
+	if (!(st->flags & XEN_VPIPE_TCP_F_KEEPALIVE))
+		return;
+	tcp_sock_set_keepidle(sk, st->keep_idle_s);
+	tcp_sock_set_keepintvl(sk, st->keep_interval_s);
+	tcp_sock_set_keepcnt(sk, st->keep_probes);
+	sock_set_keepalive(sk);
+}
+
 /*
  * All that was sent is restored: frames may come and go.  What was not sent yet
  * follows; when that fails the connection is lost, as it is after any QUEUE that
@@ -266,6 +281,7 @@ int vpback_sock_create(struct vpback_flow *flow)
 	if (ret)
 		goto err;
 	sock_set_fields(socket->sk, st);
+	sock_set_settings(socket->sk, st);
 	sock_set_callbacks(socket->sk, flow);
 	flow->socket = socket;
 	lock_sock(socket->sk);
@@ -456,7 +472,7 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 	lock_sock(sk);
 	vpipe_tcp_stop_timers(sk);
 	vpipe_tcp_snapshot(sk, st);
-	st->retransmits = tp->total_retrans;
+	vpipe_tcp_snapshot_counters(sk, st);
 	st->unread = tp->rcv_nxt - tp->copied_seq;
 	if (sk->sk_state == TCP_ESTABLISHED) {
 		st->state = XEN_VPIPE_TCP_ESTABLISHED;

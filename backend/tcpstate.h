@@ -22,7 +22,10 @@
 #define VPBACK_MAX_SEND_QUEUE	(16U << 20)	/* bytes that may come with a flow */
 #define VPBACK_TCP_FLAGS	(XEN_VPIPE_TCP_F_SACK | XEN_VPIPE_TCP_F_TIMESTAMPS | \
 				 XEN_VPIPE_TCP_F_WSCALE | XEN_VPIPE_TCP_F_USEC_TS | \
-				 XEN_VPIPE_TCP_F_ECN | XEN_VPIPE_TCP_F_NODELAY)
+				 XEN_VPIPE_TCP_F_ECN | XEN_VPIPE_TCP_F_NODELAY | \
+				 XEN_VPIPE_TCP_F_KEEPALIVE)
+#define VPBACK_MAX_KEEP_S	32767U		/* as Linux has it, like the next */
+#define VPBACK_MAX_KEEP_PROBES	127U
 #define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
 
 /* A unicast address that may stand on the wire (network byte order). */
@@ -58,7 +61,7 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 		return -EINVAL;
 	if (!memcmp(st->local_addr, st->peer_addr, 16))
 		return -EINVAL;
-	if (st->flags & ~VPBACK_TCP_FLAGS || st->reserved2)
+	if (st->flags & ~VPBACK_TCP_FLAGS || st->reserved2 || st->reserved3)
 		return -EINVAL;
 	if (st->nexthop[0] & 1)			/* a group address */
 		return -EINVAL;
@@ -75,6 +78,11 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 		return -EINVAL;
 	if (st->mss_clamp < 88 || st->mss_clamp > 65535 ||	/* RFC 9293, 3.7.1; 48 + headers */
 	    st->advmss < 88 || st->advmss > 65535)
+		return -EINVAL;
+	if (st->flags & XEN_VPIPE_TCP_F_KEEPALIVE &&
+	    (!st->keep_idle_s || st->keep_idle_s > VPBACK_MAX_KEEP_S || !st->keep_interval_s ||
+	     st->keep_interval_s > VPBACK_MAX_KEEP_S || !st->keep_probes ||
+	     st->keep_probes > VPBACK_MAX_KEEP_PROBES))
 		return -EINVAL;
 	return 0;
 }

@@ -130,6 +130,7 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	vpipe_tcp_stop_timers(sk);
 	vs->tcp_state = sk->sk_state;
 	vpipe_tcp_snapshot(sk, st);
+	vpipe_tcp_snapshot_settings(sk, st);
 	vs->unread = st->rcv_nxt - tcp_sk(sk)->copied_seq;
 	st->state = XEN_VPIPE_TCP_ESTABLISHED;
 	if (sk->sk_state == TCP_CLOSE_WAIT) {
@@ -311,6 +312,7 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	tp->rx_opt.num_sacks = 0;
 	tp->rx_opt.dsack = 0;
 	tp->pred_flags = 0;
+	vpipe_tcp_add_counters(sk, st);
 	vpipe_tcp_apply(sk, st);
 	release_sock(sk);
 }

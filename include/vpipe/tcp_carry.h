@@ -111,6 +111,54 @@ static inline u32 vpipe_tcp_mss_clamp(struct sock *sk)
 	return mss;
 }
 
+/* What the program has set that works by itself. */
+static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	unsigned long rate = READ_ONCE(sk->sk_max_pacing_rate);
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	st->user_timeout_ms = READ_ONCE(inet_csk(sk)->icsk_user_timeout);
+	st->max_pacing_rate = rate == ~0UL ? ~0ULL : rate;
+	if (!sock_flag(sk, SOCK_KEEPOPEN))
+		return;
+	st->flags |= XEN_VPIPE_TCP_F_KEEPALIVE;
+	st->keep_idle_s = keepalive_time_when(tp) / HZ;
+	st->keep_interval_s = keepalive_intvl_when(tp) / HZ;
+	st->keep_probes = keepalive_probes(tp);
+}
+
+/* What tcp_info tells of a socket that began when it took the connection. */
+static inline void vpipe_tcp_snapshot_counters(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	st->retransmits = tp->total_retrans;
+	st->bytes_acked = tp->bytes_acked;
+	st->bytes_received = tp->bytes_received;
+	st->bytes_sent = tp->bytes_sent;
+	st->bytes_retransmitted = tp->bytes_retrans;
+	st->segs_out = tp->segs_out;
+	st->segs_in = tp->segs_in;
+	st->data_segs_out = tp->data_segs_out;
+	st->data_segs_in = tp->data_segs_in;
+}
+
+/* ... and of the one that has it again. */
+static inline void vpipe_tcp_add_counters(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	tp->total_retrans += st->retransmits;
+	tp->bytes_acked += st->bytes_acked;
+	tp->bytes_received += st->bytes_received;
+	tp->bytes_sent += st->bytes_sent;
+	tp->bytes_retrans += st->bytes_retransmitted;
+	WRITE_ONCE(tp->segs_out, tp->segs_out + st->segs_out);
+	WRITE_ONCE(tp->segs_in, tp->segs_in + st->segs_in);
+	tp->data_segs_out += st->data_segs_out;
+	WRITE_ONCE(tp->data_segs_in, tp->data_segs_in + st->data_segs_in);
+}
+
 /* Sequence space, options, buffers and congestion state; not the addresses. */
 static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {

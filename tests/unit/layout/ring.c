@@ -140,7 +140,21 @@ MEMBER(xen_vpipe_tcp_state, retransmits, 172, 4);
 MEMBER(xen_vpipe_tcp_state, reserved2, 176, 4);
 MEMBER(xen_vpipe_tcp_state, age_first_us, 180, 4);
 MEMBER(xen_vpipe_tcp_state, age_last_us, 184, 4);
-SIZE(xen_vpipe_tcp_state, 188);
+MEMBER(xen_vpipe_tcp_state, user_timeout_ms, 188, 4);
+MEMBER(xen_vpipe_tcp_state, keep_idle_s, 192, 4);
+MEMBER(xen_vpipe_tcp_state, keep_interval_s, 196, 4);
+MEMBER(xen_vpipe_tcp_state, keep_probes, 200, 4);
+MEMBER(xen_vpipe_tcp_state, reserved3, 204, 4);
+MEMBER(xen_vpipe_tcp_state, max_pacing_rate, 208, 8);
+MEMBER(xen_vpipe_tcp_state, bytes_acked, 216, 8);
+MEMBER(xen_vpipe_tcp_state, bytes_received, 224, 8);
+MEMBER(xen_vpipe_tcp_state, bytes_sent, 232, 8);
+MEMBER(xen_vpipe_tcp_state, bytes_retransmitted, 240, 8);
+MEMBER(xen_vpipe_tcp_state, segs_out, 248, 4);
+MEMBER(xen_vpipe_tcp_state, segs_in, 252, 4);
+MEMBER(xen_vpipe_tcp_state, data_segs_out, 256, 4);
+MEMBER(xen_vpipe_tcp_state, data_segs_in, 260, 4);
+SIZE(xen_vpipe_tcp_state, 264);
 
 /* What lies in a page, fits a page. */
 _Static_assert(sizeof(struct xen_vpipe_event_page) <= XEN_VPIPE_PAGE_SIZE, "event page");

@@ -89,8 +89,14 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 		same++;
 	if (same == (st->family == 4 ? 4 : 16))
 		return false;		/* nothing that leaves by a vif */
-	if (st->flags >= 64 || st->reserved2 != 0)
+	if (st->flags >= 128 || st->reserved2 != 0 || st->reserved3 != 0)
 		return false;
+	if (st->flags >= 64) {		/* keepalive: as tcp(7) takes these */
+		if (st->keep_idle_s - 1 >= 32767 || st->keep_interval_s - 1 >= 32767)
+			return false;
+		if (st->keep_probes - 1 >= 127)
+			return false;
+	}
 	if (st->nexthop[0] % 2 == 1)
 		return false;
 	if (queued > MODEL_SEND_QUEUE)

@@ -60,10 +60,30 @@ static void test_reserved(void **state)
 	(void)state;
 	expect(0, st.flags = 0);
 	expect(0, st.flags = 0x3f);
-	expect(-EINVAL, st.flags |= 0x40);
+	expect(-EINVAL, st.flags |= 0x80);
 	expect(-EINVAL, st.flags = UINT32_MAX);
 	expect(-EINVAL, st.reserved2 = 1);
 	expect(-EINVAL, st.reserved2 = 1U << 31);
+	expect(-EINVAL, st.reserved3 = 1);
+}
+
+#define KEEP(idle, interval, probes)						\
+	st.flags |= XEN_VPIPE_TCP_F_KEEPALIVE, st.keep_idle_s = (idle),		\
+	st.keep_interval_s = (interval), st.keep_probes = (probes)
+
+static void test_keepalive(void **state)
+{
+	(void)state;
+	expect(0, st.keep_idle_s = UINT32_MAX);		/* without the flag: not looked at */
+	expect(0, KEEP(1, 1, 1));
+	expect(0, KEEP(32767, 32767, 127));
+	expect(-EINVAL, KEEP(0, 1, 1));
+	expect(-EINVAL, KEEP(1, 0, 1));
+	expect(-EINVAL, KEEP(1, 1, 0));
+	expect(-EINVAL, KEEP(32768, 1, 1));
+	expect(-EINVAL, KEEP(1, 32768, 1));
+	expect(-EINVAL, KEEP(1, 1, 128));
+	expect(-EINVAL, KEEP(UINT32_MAX, UINT32_MAX, UINT32_MAX));
 }
 
 static void test_address(void **state)
@@ -268,6 +288,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kind),
 		cmocka_unit_test(test_reserved),
+		cmocka_unit_test(test_keepalive),
 		cmocka_unit_test(test_address),
 		cmocka_unit_test(test_address6),
 		cmocka_unit_test(test_nexthop),

@@ -427,6 +427,7 @@ struct xen_vpipe_event_page {
 #define XEN_VPIPE_TCP_F_USEC_TS		(1U << 3)	/* timestamps tick in microseconds */
 #define XEN_VPIPE_TCP_F_ECN		(1U << 4)
 #define XEN_VPIPE_TCP_F_NODELAY		(1U << 5)
+#define XEN_VPIPE_TCP_F_KEEPALIVE	(1U << 6)
 
 /*
  * Addresses are unicast and leave by the vif.  Family 4: the first four bytes, the rest
@@ -496,6 +497,24 @@ struct xen_vpipe_tcp_state {
 	 */
 	uint32_t age_first_us;
 	uint32_t age_last_us;
+
+	/* what the program has set; to the backend only */
+	uint32_t user_timeout_ms;	/* RFC 5482; 0: the system's */
+	uint32_t keep_idle_s;		/* with F_KEEPALIVE: 1..32767 */
+	uint32_t keep_interval_s;	/* the same */
+	uint32_t keep_probes;		/* the same: 1..127 */
+	uint32_t reserved3;
+	uint64_t max_pacing_rate;	/* bytes a second; all ones: no limit */
+
+	/* from the backend only: what happened there, to be added to RFC 4898's counters */
+	uint64_t bytes_acked;
+	uint64_t bytes_received;
+	uint64_t bytes_sent;
+	uint64_t bytes_retransmitted;
+	uint32_t segs_out;
+	uint32_t segs_in;
+	uint32_t data_segs_out;
+	uint32_t data_segs_in;
 };
 
 #ifdef DEFINE_RING_TYPES	/* whoever wants the ring includes ring.h first */
