@@ -155,7 +155,8 @@ struct vpipe_result {
  * on the socket wants it (which waits, also when it is not to block, for as long as the
  * driver domain takes to answer), something has come that somebody waits for, or nothing
  * has happened for a while (idle_ms of the module).  After any other end it is back in
- * the guest when the operation can be reaped, unless its process is gone.
+ * the guest when the operation can be reaped, unless its process is gone; one that is
+ * declined at once leaves it where it is.
  *
  * To a file only whole blocks are moved, of the size that statfs(2) calls f_bsize.
  * DECLINED with VPIPE_REASON_ALIGNMENT are
