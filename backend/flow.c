@@ -205,6 +205,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	return flow;
 
 err_steer:
+	vpback_sched_retire(dev->sched, &flow->task);	/* the marker may have kicked it */
 	vpback_hold_end(flow, true);
 	vpback_steer_del(flow);
 err:

@@ -258,22 +258,20 @@ static unsigned int steer_from_guest(void *priv, struct sk_buff *skb,
 		skb->mark = 0;
 		return NF_ACCEPT;
 	}
-	if (!steer_parse(skb, false, &key))
-		return NF_ACCEPT;
-	flow = steer_lookup(link, &key);
+	flow = steer_parse(skb, false, &key) ? steer_lookup(link, &key) : NULL;
 	if (flow) {
 		if (READ_ONCE(flow->home) || !after(key.seq_end, flow->guest_limit))
 			return NF_ACCEPT;
 		vpback_stat_add(link->dev, VPBACK_STAT_FRAMES_DROPPED, 1);
 		return NF_DROP;
 	}
-	if (!steer_parse(skb, true, &key))
-		return NF_ACCEPT;
-	flow = steer_lookup(link, &key);
-	if (!flow)
-		return NF_ACCEPT;
-	vpback_hold_stray(flow, skb, &key.tcp);
-	return NF_STOLEN;
+	flow = steer_parse(skb, true, &key) ? steer_lookup(link, &key) : NULL;
+	if (flow) {
+		vpback_hold_stray(flow, skb, &key.tcp);
+		return NF_STOLEN;
+	}
+	/* From the guest to itself: a stray of a flow that is no more, and nobody's business. */
+	return ether_addr_equal(eth_hdr(skb)->h_dest, link->mac) ? NF_DROP : NF_ACCEPT;
 }
 
 int vpback_steer_hook(struct vpback_link *link, struct net_device *vif)

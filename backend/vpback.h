@@ -40,7 +40,7 @@ enum vpback_stat {
 	VPBACK_STAT_FRAMES_IN,		/* steered to shadow sockets */
 	VPBACK_STAT_FRAMES_OUT,		/* sent by shadow sockets */
 	VPBACK_STAT_FRAMES_HELD,	/* while their flow was between its homes */
-	VPBACK_STAT_FRAMES_STRAY,	/* of them, the guest had received and sent back */
+	VPBACK_STAT_FRAMES_STRAY,	/* likewise, which the guest had received and sent back */
 	VPBACK_STAT_FRAMES_DROPPED,	/* late frames of the guest, or no room */
 	VPBACK_STAT_ATTACH_US,		/* from ATTACH until the shadow receives, sum */
 	VPBACK_STAT_ATTACH_US_MAX,

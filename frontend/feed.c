@@ -200,7 +200,7 @@ int vpfront_feed(struct vpfront_pipe *pipe)
 	if (ret)
 		return ret;
 	if (vpfront_pipe_to_socket(pipe)) {
-		/* DETACH may go along, and wait there for the end. */
+		/* All of it is asked for; the rest is up to the backend. */
 		pipe->fed = pipe->pos >= pipe->end;
 		return 0;
 	}

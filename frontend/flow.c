@@ -321,6 +321,7 @@ int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool sour
 		return ret;
 	if (flow->away) {
 		timer_delete(&flow->idle_timer);
+		WRITE_ONCE(flow->input, false);
 		vpfront_ring_flow_bind(flow->queue, flow, pipe);
 		flow->sock.source = flow->sock.source || source;
 	}
@@ -429,7 +430,7 @@ void vpfront_flow_give_back(struct vpfront_flow *flow, u32 sent, u32 taken, bool
 		pipe = vpfront_ring_flow_bind(flow->queue, flow, NULL);
 	spin_lock(&flows_lock);
 	flow->idle_until = jiffies + msecs_to_jiffies(READ_ONCE(idle_ms));
-	if (!stay || flow_must_go(flow))
+	if (!stay || flow_must_go(flow) || vpfront_sock_awaits_room(&flow->sock))
 		flow->state = VPFRONT_FLOW_RETURNING;
 	else
 		flow->state = VPFRONT_FLOW_IDLE;

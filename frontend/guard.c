@@ -149,7 +149,7 @@ static int guard_release(struct socket *socket)
 
 	__module_get(THIS_MODULE);
 	if (guarded(socket) && sock_flag(sk, SOCK_LINGER) && sk->sk_lingertime &&
-	    !(current->flags & PF_EXITING)) {
+	    !(current->flags & (PF_EXITING | PF_KTHREAD))) {
 		vpfront_flow_want(sk);
 		wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE));
 	}

@@ -71,6 +71,14 @@ bool vpfront_sock_awaited(struct vpfront_sock *vs)
 	return awaited;
 }
 
+/* The same, for room to send: then nothing that the peer sends would wake him. */
+bool vpfront_sock_awaits_room(struct vpfront_sock *vs)
+{
+	struct socket *socket = READ_ONCE(vs->sk->sk_socket);
+
+	return socket && test_bit(SOCK_NOSPACE, &socket->flags) && vpfront_sock_awaited(vs);
+}
+
 /* Whoever sleeps in the socket, or polls it, should look again. */
 static void sock_wake(struct sock *sk)
 {
@@ -235,6 +243,7 @@ bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier)
 	if (away) {
 		carrier->state = socket->state;
 		WRITE_ONCE(carrier->ops, READ_ONCE(socket->ops));
+		__module_get(carrier->ops->owner);	/* until it is released */
 		sock_graft(sk, carrier);
 		socket->sk = NULL;
 		vs->socket = carrier;

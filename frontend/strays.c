@@ -115,7 +115,9 @@ static void strays_take(struct vpfront_sock *vs, struct sk_buff *skb, bool marke
 	spin_lock_bh(&vs->strays.lock);
 	if (marker && !vs->strays_go)
 		strays_flush(vs);
-	if (vs->strays_go)
+	if (vs->strays_over)
+		netif_rx(skb);
+	else if (vs->strays_go)
 		strays_send(vs, skb);
 	else if (skb_queue_len(&vs->strays) < MAX_STRAYS)
 		__skb_queue_tail(&vs->strays, skb);
@@ -180,7 +182,6 @@ void vpfront_strays_begin(struct vpfront_sock *vs)
 {
 	struct strays_key key;
 
-	vs->strays_go = false;
 	strays_key_of(vs, &key);
 	spin_lock_bh(&strays_lock);
 	hash_add_rcu(strays_away, &vs->stray_node, strays_hash(&key));
@@ -219,8 +220,11 @@ void vpfront_strays_end(struct vpfront_sock *vs)
 	spin_lock_bh(&strays_lock);
 	hash_del_rcu(&vs->stray_node);
 	spin_unlock_bh(&strays_lock);
-	while ((skb = skb_dequeue(&vs->strays)))
+	spin_lock_bh(&vs->strays.lock);
+	vs->strays_over = true;		/* for whoever has found it just before */
+	while ((skb = __skb_dequeue(&vs->strays)))
 		netif_rx(skb);
+	spin_unlock_bh(&vs->strays.lock);
 }
 
 static const struct nf_hook_ops strays_hooks[] = {

@@ -171,6 +171,7 @@ struct vpfront_sock {
 	struct hlist_node stray_node;		/* RCU */
 	struct sk_buff_head strays;		/* that wait; its lock serialises: */
 	bool strays_go;				/* the driver domain takes them */
+	bool strays_over;			/* the socket takes them itself */
 };
 
 void vpfront_sock_init(struct vpfront_sock *vs, struct socket *socket, bool source);
@@ -180,6 +181,7 @@ u32 vpfront_sock_copy_unread(struct vpfront_sock *vs, u32 offset, void *to, u32 
 void vpfront_sock_left(struct vpfront_sock *vs);
 void vpfront_sock_unfreeze(struct vpfront_sock *vs);
 bool vpfront_sock_awaited(struct vpfront_sock *vs);
+bool vpfront_sock_awaits_room(struct vpfront_sock *vs);
 bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,

@@ -23,7 +23,14 @@
  *              are not O_NONBLOCK the ordinary way obeys SO_RCVTIMEO, SO_SNDTIMEO.
  * Results      As write(2): the bytes moved, less than asked for when the source
  *              ended or an error came after some bytes; -1 and errno when an error
- *              came before the first one.
+ *              came before the first one.  Bytes moved to a socket are in its send
+ *              buffer, or in one of the driver domain, as after send(2).
+ * Sockets      While the driver domain moves bytes, other calls on the sockets wait, or
+ *              fail with EAGAIN where they must not.  After one that moved all it was asked
+ *              for, the driver domain may keep a connection for the next: any other
+ *              call on the socket (but those of SOL_SOCKET, and for the addresses)
+ *              brings it back first, and so does input that somebody waits for.
+ *              close(2) does not wait.
  * Exactness    The count is exact.  Bytes that were not delivered to the sink are
  *              not taken from a source socket: the next read returns them.  Nobody
  *              else may read a source socket while a transfer runs on it.
@@ -134,7 +141,7 @@ enum vpipe_declined {
 	VPIPE_DECLINED_SOCKET_TYPE = 6,	/* not TCP, or MPTCP, kTLS, sockmap, MD5 ... */
 	VPIPE_DECLINED_SOCKET_STATE = 7, /* urgent data, repair mode, a write under way */
 	VPIPE_DECLINED_ROUTE = 8,	/* does not leave by a Xen virtual interface */
-	VPIPE_DECLINED_BUSY = 9,	/* already offloaded, or a limit is reached */
+	VPIPE_DECLINED_BUSY = 9,	/* a socket is in use, or a limit is reached */
 	VPIPE_DECLINED_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_DECLINED_CONTENDED = 11,	/* somebody else waits to write the file */
 	VPIPE_DECLINED_ALIGNMENT = 12,	/* part of a block of the sink's file */

@@ -66,7 +66,7 @@ enum vpipe_reason {
 	VPIPE_REASON_SOCKET_TYPE = 6,	/* not TCP, or MPTCP, kTLS, sockmap, MD5 ... */
 	VPIPE_REASON_SOCKET_STATE = 7,	/* urgent data, repair mode, a write under way ... */
 	VPIPE_REASON_ROUTE = 8,		/* does not leave by a Xen virtual interface */
-	VPIPE_REASON_BUSY = 9,		/* already offloaded, or a limit is reached */
+	VPIPE_REASON_BUSY = 9,		/* a socket is in use, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
 	VPIPE_REASON_ALIGNMENT = 12,	/* no whole block of the sink's file: see TRANSFER */
@@ -151,6 +151,17 @@ struct vpipe_result {
  * bytes than `length` are DONE.  A length of 0 moves nothing.  Of a source socket,
  * the bytes that did not move are still there for the next read.
  *
+ * An operation to a socket ends when the driver domain's socket has taken the last
+ * byte, as sendfile(2) does; the peer need not have acknowledged it.  While an operation
+ * has a socket, other calls on that wait, or fail with EAGAIN, and a second operation is
+ * DECLINED with VPIPE_REASON_BUSY.  After one that has moved all of `length` (or of the
+ * file), the connection stays with the driver domain for the next operation, until a call
+ * on the socket wants it (which waits, also when it is not to block, for as long as the
+ * driver domain takes to answer), something has come that somebody waits for, or nothing
+ * has happened for a while (idle_ms of the module).  After any other end it is back in
+ * the guest when the operation can be reaped, unless its process is gone; one that is
+ * declined at once leaves it where it is.
+ *
  * To a file only whole blocks are moved, of the size that statfs(2) calls f_bsize.
  * DECLINED with VPIPE_REASON_ALIGNMENT are
  *   - an out_offset that is not a multiple of it, and in_offset and out_offset that
@@ -207,8 +218,8 @@ struct vpipe_ioc_complete {
 /*
  * VPIPE_IOC_CANCEL: ask an operation to end early.  Returns at once; the operation
  * is reaped as any other, with FAILED/ECANCELED and an exact count, or DONE when
- * it was faster; it still waits for what was sent to be acknowledged.  An operation
- * whose process dies waits at most 2 s for that; then its connection is reset.
+ * it was faster.  What was moved into a socket is still sent.  An operation whose
+ * process dies ends as well, and its sockets are closed as any others.
  * ENOENT: not open here.
  */
 struct vpipe_ioc_cancel {
