@@ -228,6 +228,8 @@ static bool pipe_settled(struct vpback_flow *flow)
 		return true;
 	if (!READ_ONCE(flow->drained))
 		return false;
+	if (READ_ONCE(flow->finish) && !flow->fin_sent && !vpback_source_held(flow))
+		vpback_sock_finish(flow);
 	return time_after_eq(jiffies, READ_ONCE(flow->settle_until)) || vpback_sock_settled(flow);
 }
 
@@ -357,7 +359,7 @@ void vpback_pipe_cancel(struct vpback_flow *flow)
 }
 
 /* Once what was asked of it has ended, and after so long that its peer may settle. */
-int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms)
+int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms, bool finish)
 {
 	unsigned long until = jiffies + msecs_to_jiffies(min(settle_ms, MAX_SETTLE_MS));
 
@@ -365,6 +367,7 @@ int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms)
 		return -EALREADY;
 	spin_lock(&flow->lock);
 	flow->detach = true;
+	WRITE_ONCE(flow->finish, flow->finish || finish);
 	WRITE_ONCE(flow->settle_until, until);
 	spin_unlock(&flow->lock);
 	if (settle_ms)

@@ -271,6 +271,13 @@ static int ring_unread(struct vpback_queue *queue, struct vpback_flow *flow,
 	return ret;
 }
 
+static int ring_detach(struct vpback_flow *flow, const struct xen_vpipe_detach *args)
+{
+	if (args->flags & ~XEN_VPIPE_DETACH_FIN)
+		return -EINVAL;
+	return flow->queue_status ?: vpback_pipe_detach(flow, args->settle_ms, args->flags);
+}
+
 /* The next bytes that go home; some, or an error. */
 static int ring_return_bytes(struct vpback_flow *flow, void *to, u32 len)
 {
@@ -341,7 +348,7 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 		vpback_pipe_cancel(flow);
 		return 0;
 	case XEN_VPIPE_OP_DETACH:
-		return flow->queue_status ?: vpback_pipe_detach(flow, req->u.detach.settle_ms);
+		return ring_detach(flow, &req->u.detach);
 	case XEN_VPIPE_OP_RETURN:
 		return ring_return(queue, flow, &req->u.ret, value);
 	case XEN_VPIPE_OP_RELEASE:

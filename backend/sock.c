@@ -445,6 +445,31 @@ bool vpback_sock_settled(struct vpback_flow *flow)
 	return settled;
 }
 
+/* Bytes that were received and not read; a FIN is none. */
+static u32 sock_unread(struct sock *sk)
+{
+	u32 unread = tcp_sk(sk)->rcv_nxt - tcp_sk(sk)->copied_seq;
+
+	return unread - (unread && sock_flag(sk, SOCK_DONE));
+}
+
+/*
+ * The program has closed its socket: a FIN goes behind what is queued, unless it has left
+ * something unread.  If the peer sends more after that it is told by a RST.
+ */
+void vpback_sock_finish(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+	bool fin;
+
+	lock_sock(sk);
+	flow->fin_second = sk->sk_state == TCP_CLOSE_WAIT;
+	fin = (flow->fin_second || sk->sk_state == TCP_ESTABLISHED) && !sock_unread(sk);
+	release_sock(sk);
+	if (fin && !kernel_sock_shutdown(flow->socket, SHUT_RDWR))
+		flow->fin_sent = true;
+}
+
 /* Is there something that its program would like to know? */
 bool vpback_sock_input(struct vpback_flow *flow)
 {
@@ -460,12 +485,32 @@ bool vpback_sock_input(struct vpback_flow *flow)
 	       READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN;
 }
 
+/* How the shadow stands, as XEN_VPIPE_TCP_* has it.  Socket locked. */
+static u16 sock_state(struct vpback_flow *flow, struct sock *sk)
+{
+	switch (sk->sk_state) {
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+		return XEN_VPIPE_TCP_ESTABLISHED;
+	case TCP_CLOSE_WAIT:
+	case TCP_CLOSING:
+	case TCP_LAST_ACK:
+		return XEN_VPIPE_TCP_CLOSE_WAIT;
+	case TCP_FIN_WAIT2:
+		return XEN_VPIPE_TCP_FIN_WAIT2;
+	}
+	/* The namespace keeps no TIME_WAIT of its own: see vpipectl. */
+	if (flow->fin_sent && !sk->sk_err && sock_flag(sk, SOCK_DONE) &&
+	    tcp_sk(sk)->snd_una == tcp_sk(sk)->write_seq)
+		return flow->fin_second ? XEN_VPIPE_TCP_DONE : XEN_VPIPE_TCP_TIME_WAIT;
+	return XEN_VPIPE_TCP_CLOSED;
+}
+
 /* The connection's state into flow->state; the socket does nothing any more. */
 void vpback_sock_freeze(struct vpback_flow *flow)
 {
 	struct xen_vpipe_tcp_state *st = &flow->state;
 	struct sock *sk = flow->socket->sk;
-	struct tcp_sock *tp = tcp_sk(sk);
 
 	lock_sock(sk);
 	release_sock(sk);	/* what waits in the backlog is received */
@@ -473,30 +518,29 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 	vpipe_tcp_stop_timers(sk);
 	vpipe_tcp_snapshot(sk, st);
 	vpipe_tcp_snapshot_counters(sk, st);
-	st->unread = tp->rcv_nxt - tp->copied_seq;
-	if (sk->sk_state == TCP_ESTABLISHED) {
-		st->state = XEN_VPIPE_TCP_ESTABLISHED;
-	} else if (sk->sk_state == TCP_CLOSE_WAIT) {
-		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
-	} else {
-		st->state = XEN_VPIPE_TCP_CLOSED;
+	st->state = sock_state(flow, sk);
+	st->unread = sock_unread(sk);
+	if (st->state == XEN_VPIPE_TCP_CLOSED) {
 		st->error = sk->sk_err ?: -flow->sock_error ?: ECONNRESET;
 		/* Nobody will have it. */
 		st->snd_una = st->write_seq;
 		st->snd_nxt = st->write_seq;
+	} else if (flow->fin_sent && st->state <= XEN_VPIPE_TCP_CLOSE_WAIT) {
+		/* The guest's kernel sends the FIN again, as its own. */
+		st->write_seq--;
+		if (after(st->snd_nxt, st->write_seq))
+			st->snd_nxt = st->write_seq;
 	}
 	if (sock_flag(sk, SOCK_DONE)) {		/* the FIN is not data */
 		st->rcv_nxt--;
-		if (st->unread)
-			st->unread--;
 		if (after(st->rcv_wup, st->rcv_nxt))
 			st->rcv_wup = st->rcv_nxt;
 	}
-	if (st->state != XEN_VPIPE_TCP_CLOSED) {
+	flow->tcp_state = sk->sk_state;
+	if (st->state <= XEN_VPIPE_TCP_CLOSE_WAIT)
 		vpback_hold_carry(flow);
-		/* A late frame changes nothing: the receive path ignores a closed socket. */
-		WRITE_ONCE(sk->sk_state, TCP_CLOSE);
-	}
+	/* A late frame changes nothing: the receive path ignores a closed socket. */
+	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	release_sock(sk);
 }
 
@@ -541,8 +585,8 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset)
 		sk->sk_lingertime = 0;
 	} else {
 		/* Only written, not set, when it was frozen: it is still hashed. */
-		if (flow->detached && flow->state.state != XEN_VPIPE_TCP_CLOSED)
-			WRITE_ONCE(sk->sk_state, TCP_ESTABLISHED);
+		if (flow->detached)
+			WRITE_ONCE(sk->sk_state, flow->tcp_state);
 		vpipe_tcp_stop_timers(sk);
 		if (sk->sk_state != TCP_CLOSE)
 			tcp_set_state(sk, TCP_CLOSE);

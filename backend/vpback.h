@@ -218,6 +218,7 @@ int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsign
 int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len);
 int vpback_sock_ended(struct vpback_flow *flow);
 bool vpback_sock_settled(struct vpback_flow *flow);
+void vpback_sock_finish(struct vpback_flow *flow);
 bool vpback_sock_input(struct vpback_flow *flow);
 void vpback_sock_freeze(struct vpback_flow *flow);
 int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
@@ -292,6 +293,9 @@ struct vpback_flow {
 	bool want_space;		/* kick when there is room again */
 	bool want_data;			/* kick when something has come */
 	bool want_input;		/* likewise, when it is nobody's turn to read */
+	bool fin_sent;			/* for a program that has closed its socket */
+	bool fin_second;		/* the peer had sent its own before */
+	int tcp_state;			/* the shadow's, when it was frozen */
 
 	struct vpback_task task;
 	struct timer_list settle_timer;	/* before a detach */
@@ -312,6 +316,7 @@ struct vpback_flow {
 	bool write_failed;		/* what is at the buffer's head is not what was expected */
 	bool cancelled, detach, detached;
 	unsigned long settle_until;	/* jiffies; of a detach */
+	bool finish;			/* with that: a FIN is wanted */
 	bool input_told;		/* there is something to be read, and nobody reads */
 
 	/* The ring's before `started` and once `detached`. */
@@ -345,7 +350,7 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 			 struct vpback_flow *sink);
 bool vpback_pipe_fresh(struct vpback_flow *flow);
 void vpback_pipe_cancel(struct vpback_flow *flow);
-int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms);
+int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms, bool finish);
 bool vpback_pipe_step(struct vpback_task *task);
 void vpback_pipe_kick(struct vpback_flow *flow);
 void vpback_pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk);

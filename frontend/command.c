@@ -238,7 +238,10 @@ int vpfront_command_simple(struct vpfront_flow *flow, u16 op)
 	if (!call)
 		return -EIO;
 	if (op == XEN_VPIPE_OP_DETACH)
-		call->req.u.detach.settle_ms = flow->settle_sent;
+		call->req.u.detach = (struct xen_vpipe_detach){
+			.settle_ms = flow->settle_sent,
+			.flags = flow->fin_sent ? XEN_VPIPE_DETACH_FIN : 0,
+		};
 	return command_push(flow, call);
 }
 
@@ -255,6 +258,10 @@ static bool command_state_plausible(struct vpfront_flow *flow,
 		return false;
 	if (st->state == XEN_VPIPE_TCP_CLOSED)
 		return !queue && st->error < MAX_ERRNO;
+	if (st->state >= XEN_VPIPE_TCP_FIN_WAIT2 && st->state <= XEN_VPIPE_TCP_DONE)
+		return flow->fin_sent && !queue && !st->unread &&
+		       st->write_seq - was->write_seq == flow->sent + 1 &&
+		       st->rcv_nxt - was->rcv_nxt == received;
 	return (st->state == XEN_VPIPE_TCP_ESTABLISHED ||
 		st->state == XEN_VPIPE_TCP_CLOSE_WAIT) &&
 	       st->write_seq - was->write_seq == flow->sent &&

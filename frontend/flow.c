@@ -29,8 +29,9 @@ module_param(idle_ms, uint, 0644);
 MODULE_PARM_DESC(idle_ms, "how long a connection stays with the driver domain for a next operation, milliseconds (default 5000)");
 
 /*
- * A socket that was closed comes home when its peer has acknowledged all, so that nothing
- * need be copied; or after so many milliseconds, and the kernel does the rest as for any.
+ * A socket that was closed comes home when its peer has acknowledged all and the FIN, which
+ * the driver domain sends at once, so that nothing need be copied; or after so many
+ * milliseconds, and the kernel does the rest as for any.
  */
 #define CLOSE_SETTLE_MS		2000
 
@@ -145,10 +146,20 @@ static void flow_return(struct vpfront_flow *flow)
 	flow_home(flow);
 }
 
+/* Will it be closed by a FIN when it is home?  Not if the program wants, or gets, a RST. */
+static bool flow_finishes(struct vpfront_flow *flow)
+{
+	struct sock *sk = flow->sock.sk;
+
+	return READ_ONCE(flow->sock.carrier) &&
+	       !(sock_flag(sk, SOCK_LINGER) && !sk->sk_lingertime) &&
+	       vpfront_sock_all_read(&flow->sock, flow->taken);
+}
+
 /* A socket that nobody has any more may wait for its peer, unless somebody waits for us. */
 static u32 flow_settle_ms(struct vpfront_flow *flow)
 {
-	return READ_ONCE(flow->sock.carrier) && !READ_ONCE(flow->wanted) &&
+	return flow_finishes(flow) && !READ_ONCE(flow->wanted) &&
 	       !READ_ONCE(flow->dev->closing) ? CLOSE_SETTLE_MS : 0;
 }
 
@@ -165,6 +176,7 @@ static void flow_advance(struct vpfront_flow *flow)
 	    (!flow->detach_sent || flow->settle_sent != settle)) {
 		flow->detach_sent = true;
 		flow->settle_sent = settle;
+		flow->fin_sent = flow->fin_sent || flow_finishes(flow);
 		ret = vpfront_command_simple(flow, XEN_VPIPE_OP_DETACH);
 	}
 	vpfront_command_collect(flow);

@@ -409,6 +409,28 @@ static void sock_fin_received(struct sock *sk)
 	tcp_set_state(sk, TCP_CLOSE_WAIT);
 }
 
+/* The program has closed it, and dom0 has sent the FIN.  Socket locked. */
+static void sock_finished(struct sock *sk, u16 state)
+{
+	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
+	if (state == XEN_VPIPE_TCP_FIN_WAIT2) {
+		tcp_set_state(sk, TCP_FIN_WAIT2);
+		return;
+	}
+	if (sk->sk_state == TCP_ESTABLISHED || !sock_flag(sk, SOCK_DONE))
+		WRITE_ONCE(tcp_sk(sk)->rcv_nxt, tcp_sk(sk)->rcv_nxt + 1);
+	if (state == XEN_VPIPE_TCP_TIME_WAIT)
+		tcp_time_wait(sk, TCP_TIME_WAIT, 0);
+	else
+		tcp_done(sk);
+}
+
+/* Has its program read all that there was?  (Or it has been moved.)  Any time. */
+bool vpfront_sock_all_read(struct vpfront_sock *vs, u32 taken)
+{
+	return vs->source ? taken >= vs->unread : skb_queue_empty(&vs->sk->sk_receive_queue);
+}
+
 /* All data is there: live again. */
 void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
@@ -425,6 +447,8 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 		WRITE_ONCE(sk->sk_err, st->error ?: ECONNRESET);
 		tcp_done(sk);
 		sk_error_report(sk);
+	} else if (st->state >= XEN_VPIPE_TCP_FIN_WAIT2) {
+		sock_finished(sk, st->state);
 	} else {
 		if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT && sk->sk_state == TCP_ESTABLISHED)
 			sock_fin_received(sk);

@@ -182,6 +182,7 @@ void vpfront_sock_left(struct vpfront_sock *vs);
 void vpfront_sock_unfreeze(struct vpfront_sock *vs);
 bool vpfront_sock_awaited(struct vpfront_sock *vs);
 bool vpfront_sock_awaits_room(struct vpfront_sock *vs);
+bool vpfront_sock_all_read(struct vpfront_sock *vs, u32 taken);
 bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
@@ -234,7 +235,8 @@ struct vpfront_flow {
 	u32 unread_kept;		/* of them: those that the socket has still got */
 	u32 sent, taken;		/* bytes moved into the socket and out of it, modulo 2^32 */
 	bool cancel_sent, detach_sent;
-	u32 settle_sent;		/* with DETACH, ms */
+	bool fin_sent;			/* with DETACH: the program has closed its socket */
+	u32 settle_sent;		/* likewise, ms */
 
 	/* Written by the event handler under the queue's lock. */
 	struct vpfront_pipe *pipe;	/* whose it is; by whoever binds it */

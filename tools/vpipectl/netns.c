@@ -47,6 +47,8 @@ static const struct {
 	{ "ipv4/conf/default/log_martians", "0" },
 	/* in repair mode it can leave the tail of the restored queue unsent */
 	{ "ipv4/tcp_autocorking", "0" },
+	/* connections that have ended go home, and wait there */
+	{ "ipv4/tcp_max_tw_buckets", "0" },
 	/* each flow comes with its own round-trip time and thresholds */
 	{ "ipv4/tcp_no_metrics_save", "1" },
 	{ "ipv6/conf/all/forwarding", "0" },

@@ -42,7 +42,8 @@ MEMBER(xen_vpipe_cancel, reserved, 0, 48);
 SIZE(xen_vpipe_cancel, 48);
 
 MEMBER(xen_vpipe_detach, settle_ms, 0, 4);
-MEMBER(xen_vpipe_detach, reserved, 4, 44);
+MEMBER(xen_vpipe_detach, flags, 4, 4);
+MEMBER(xen_vpipe_detach, reserved, 8, 40);
 SIZE(xen_vpipe_detach, 48);
 
 MEMBER(xen_vpipe_return, offset, 0, 4);

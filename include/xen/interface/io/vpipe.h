@@ -324,11 +324,18 @@ struct xen_vpipe_cancel {
  * DETACH: end the flow once its TRANSFERs have ended.  With settle_ms it waits before
  * that, at most so many milliseconds (and a minute), until the peer has acknowledged
  * all, so that no send queue has to go home; a further DETACH sets another time, from
- * then on.  Event DETACHED follows.  Status: -ENOENT, -EALREADY detached.
+ * then on.  Event DETACHED follows.  With XEN_VPIPE_DETACH_FIN the program has closed
+ * its socket: unless it has left something unread, a FIN follows what is in the send
+ * queue.  When that is acknowledged in time the state is one of a closed connection;
+ * otherwise it is that without the FIN, which the frontend then sends (again).
+ * Status: -ENOENT, -EALREADY detached, -EINVAL unknown flags; -ENOMEM, -ECONNRESET a
+ * QUEUE has failed.
  */
+#define XEN_VPIPE_DETACH_FIN	1
 struct xen_vpipe_detach {
 	uint32_t settle_ms;
-	uint32_t reserved[11];
+	uint32_t flags;
+	uint32_t reserved[10];
 };
 
 /*
@@ -420,6 +427,10 @@ struct xen_vpipe_event_page {
 #define XEN_VPIPE_TCP_ESTABLISHED	1
 #define XEN_VPIPE_TCP_CLOSE_WAIT	2	/* the peer has sent its FIN */
 #define XEN_VPIPE_TCP_CLOSED		3	/* reset or timed out: see error */
+/* From the backend, after DETACH_FIN: the FIN is in the sequence space, acknowledged. */
+#define XEN_VPIPE_TCP_FIN_WAIT2		4	/* the peer has not sent its own */
+#define XEN_VPIPE_TCP_TIME_WAIT		5	/* it has, after that */
+#define XEN_VPIPE_TCP_DONE		6	/* it had, before that: all is over */
 
 #define XEN_VPIPE_TCP_F_SACK		(1U << 0)
 #define XEN_VPIPE_TCP_F_TIMESTAMPS	(1U << 1)
