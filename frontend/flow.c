@@ -228,6 +228,27 @@ void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event 
 	}
 }
 
+/* Is any of the device's with the backend that no operation has?  `want`: they shall come home. */
+static bool flow_any_idle(struct vpfront_device *dev, bool want)
+{
+	struct vpfront_flow *flow;
+	bool any = false;
+	int bucket;
+
+	spin_lock(&flows_lock);
+	hash_for_each(flows_by_sock, bucket, flow, node) {
+		if (flow->dev != dev || flow->state == VPFRONT_FLOW_BUSY)
+			continue;
+		any = true;
+		if (want) {
+			flow->wanted = true;
+			vpfront_flow_kick(flow);
+		}
+	}
+	spin_unlock(&flows_lock);
+	return any;
+}
+
 /* --- for operations ------------------------------------------------------------------ */
 
 static struct vpfront_flow *flow_create(struct vpfront_pipe *pipe, struct socket *socket,
@@ -247,6 +268,7 @@ static struct vpfront_flow *flow_create(struct vpfront_pipe *pipe, struct socket
 	if (socket)
 		vpfront_sock_init(&flow->sock, socket, source);
 	if (vpfront_ring_flow_get(flow->queue, flow, pipe, &flow->id)) {
+		flow_any_idle(flow->dev, true);		/* make room for the next */
 		kfree(flow);
 		return NULL;
 	}
@@ -379,6 +401,8 @@ int vpfront_flow_judge(struct vpfront_flow *flow)
 		return 0;
 	/* Whatever is not known to have been refused may have been done. */
 	if (flow->attach_status && flow->attach_status != -EIO) {
+		if (flow->attach_status == -ENOSPC)
+			flow_any_idle(flow->dev, true);		/* make room for the next */
 		vpfront_flow_unfreeze(flow);
 		return flow->attach_status == -ENOSPC ? VPIPE_REASON_BUSY : VPIPE_REASON_REFUSED;
 	}
@@ -502,26 +526,6 @@ bool vpfront_flow_close(struct socket *socket)
 		vpfront_flow_put(flow);
 	sock_release(carrier);
 	return false;
-}
-
-static bool flow_any_idle(struct vpfront_device *dev, bool want)
-{
-	struct vpfront_flow *flow;
-	bool any = false;
-	int bucket;
-
-	spin_lock(&flows_lock);
-	hash_for_each(flows_by_sock, bucket, flow, node) {
-		if (flow->dev != dev || flow->state == VPFRONT_FLOW_BUSY)
-			continue;
-		any = true;
-		if (want) {
-			flow->wanted = true;
-			vpfront_flow_kick(flow);
-		}
-	}
-	spin_unlock(&flows_lock);
-	return any;
 }
 
 /* Have all come home that no operation has; wait for that as long as it may take. */

@@ -174,6 +174,9 @@ static void transfers(uint32_t vdev, uint64_t sectors)
 	req = request(XEN_VPIPE_OP_DETACH);
 	req.flow = FLOW + 1;
 	verdict("detach of no flow", command(&req), -ENOENT);
+	req = request(XEN_VPIPE_OP_DETACH);
+	req.u.detach.flags = 2;
+	verdict("detach with an unknown flag", command(&req), -EINVAL);
 	verdict("good extents", transfer(vdev, ONE(0, 8), 1, 4095), 0);
 }
 
