@@ -13,8 +13,11 @@
  *   RELEASE     what was held, then what comes: to the guest
  *
  * Nobody waits longer than XEN_VPIPE_HOLD_MS for a marker: then order is not certain any
- * more, as in any network.  How many frames wait is bounded for each domain; those for
- * which there is no room are lost, as in any network.
+ * more, as in any network.  How much is held is bounded for each domain, in frames, bytes
+ * and time; beyond that frames are lost, as in any network.
+ *
+ * What is held may be held long, by a guest that wants so: it keeps no page of another
+ * domain's, and points at no device that could go.
  */
 #include <linux/netfilter.h>
 #include <linux/random.h>
@@ -24,6 +27,9 @@
 
 /* After so many times that more had come meanwhile, no more may come meanwhile. */
 #define RELEASE_ROUNDS	16
+
+#define MAX_HELD_BYTES	(16 << 20)	/* of a domain, as the kernel counts memory */
+#define MAX_HOLD_MS	5000		/* from the beginning of a hand-over or return */
 
 static void hold_timer(struct timer_list *timer)
 {
@@ -48,12 +54,19 @@ static void hold_keep(struct vpback_flow *flow, struct sk_buff_head *list, struc
 {
 	struct vpback_device *dev = flow->dev;
 
-	if (atomic_inc_return(&dev->frames_held) > VPBACK_MAX_FRAMES) {
-		atomic_dec(&dev->frames_held);
+	if (skb_orphan_frags_rx(skb, GFP_ATOMIC) ||
+	    ktime_ms_delta(ktime_get(), flow->moves_since) > MAX_HOLD_MS ||
+	    atomic_read(&dev->frames_held) >= VPBACK_MAX_FRAMES ||
+	    atomic_read(&dev->bytes_held) >= MAX_HELD_BYTES) {
 		vpback_stat_add(dev, VPBACK_STAT_FRAMES_DROPPED, 1);
 		kfree_skb(skb);
 		return;
 	}
+	atomic_inc(&dev->frames_held);
+	atomic_add(skb->truesize, &dev->bytes_held);
+	if (list != &flow->gated)
+		skb_scrub_packet(skb, true);
+	skb->dev = flow->link->netdev;
 	vpback_stat_add(dev, list == &flow->strays ? VPBACK_STAT_FRAMES_STRAY :
 						     VPBACK_STAT_FRAMES_HELD, 1);
 	__skb_queue_tail(list, skb);
@@ -64,20 +77,31 @@ static struct sk_buff *hold_take(struct vpback_flow *flow, struct sk_buff_head *
 {
 	struct sk_buff *skb = __skb_dequeue(list);
 
-	if (skb)
+	if (skb) {
 		atomic_dec(&flow->dev->frames_held);
+		atomic_sub(skb->truesize, &flow->dev->bytes_held);
+	}
 	return skb;
 }
 
 /* Whatever nothing has to wait for any more.  Under frames_lock. */
 static void hold_open(struct vpback_flow *flow)
 {
+	struct net_device *vif;
 	struct sk_buff *skb;
 
 	if (!flow->drained)
 		return;
-	while ((skb = hold_take(flow, &flow->gated)))
-		vpback_netdev_send(flow->link, skb);
+	rcu_read_lock();
+	vif = rcu_dereference(flow->link->vif);
+	while ((skb = hold_take(flow, &flow->gated))) {
+		skb->dev = vif;
+		if (vif)
+			vpback_netdev_send(flow->link, skb);
+		else
+			kfree_skb(skb);
+	}
+	rcu_read_unlock();
 	if (!flow->live || flow->frames != VPBACK_FRAMES_HELD || flow->home)
 		return;
 	while ((skb = hold_take(flow, &flow->strays)) || (skb = hold_take(flow, &flow->held)))
@@ -90,12 +114,13 @@ static void hold_open(struct vpback_flow *flow)
 void vpback_hold_drained(struct vpback_flow *flow)
 {
 	spin_lock_bh(&flow->frames_lock);
+	/* Only once: the flow's end makes it so, and after that there may be no scheduler. */
 	if (!flow->drained) {
 		flow->drained = true;
 		hold_open(flow);
+		vpback_pipe_kick(flow);
 	}
 	spin_unlock_bh(&flow->frames_lock);
-	vpback_pipe_kick(flow);
 }
 
 /* The shadow knows all that had been sent: it can receive. */

@@ -432,7 +432,7 @@ struct vpback_device {
 
 	spinlock_t feed_lock;		/* serialises which flow feeds which; softirq */
 	atomic_t nr_flows;
-	atomic_t frames_held;		/* by all flows */
+	atomic_t frames_held, bytes_held;	/* by all flows */
 	atomic64_t reserved;		/* by all flows, bytes */
 	atomic64_t stat[VPBACK_STATS];
 	struct ratelimit_state complaints;

@@ -408,6 +408,7 @@ int vpfront_flow_judge(struct vpfront_flow *flow)
 	}
 	if (flow->queue_status == -ENOMEM) {
 		/* There is a shadow that did not become live. */
+		vpfront_strays_stay(&flow->sock);
 		vpfront_command_simple(flow, XEN_VPIPE_OP_RELEASE);
 		vpfront_command_collect(flow);
 		vpfront_flow_unfreeze(flow);

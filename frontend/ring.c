@@ -109,17 +109,18 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 	struct xen_vpipe_event_page *page = queue->event_page;
 	struct xen_vpipe_event evt;
 	struct vpfront_flow *flow;
-	unsigned int rounds;
+	/* More no honest backend has to tell while we look: each of a flow's, several times. */
+	unsigned int left = 16 * (XEN_VPIPE_EVENTS + queue->dev->max_flows);
 	u32 prod;
 
-	/* No honest backend fills the page that often while we look. */
-	for (rounds = 0; rounds < 16; rounds++) {
+	while (left > XEN_VPIPE_EVENTS) {
 		prod = READ_ONCE(page->prod);
 		rmb();	/* events are written before their index */
 		if (prod == queue->event_cons)
 			return NULL;
 		if (prod - queue->event_cons > XEN_VPIPE_EVENTS)
 			return "event index out of range";
+		left -= prod - queue->event_cons;
 		while (queue->event_cons != prod) {
 			memcpy(&evt, &page->event[queue->event_cons % XEN_VPIPE_EVENTS],
 			       sizeof(evt));

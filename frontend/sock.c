@@ -24,6 +24,26 @@
 #include "vpfront.h"
 #include <vpipe/tcp_carry.h>
 
+/*
+ * Does somebody sleep inside a receive call?  He would find a closed socket when he wakes
+ * for another reason than data (a signal, a time-out).
+ */
+static bool sock_has_reader(struct sock *sk)
+{
+	struct wait_queue_entry *entry;
+	struct socket_wq *wq;
+	bool reader = false;
+
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	spin_lock_irq(&wq->wait.lock);
+	list_for_each_entry(entry, &wq->wait.head, entry)
+		reader = reader || entry->func == woken_wake_function;
+	spin_unlock_irq(&wq->wait.lock);
+	rcu_read_unlock();
+	return reader;
+}
+
 /* 0, or the enum vpipe_reason why it must stay.  Socket locked. */
 static int sock_refuse(struct vpfront_sock *vs)
 {
@@ -48,7 +68,7 @@ static int sock_refuse(struct vpfront_sock *vs)
 	    rcu_access_pointer(tp->fastopen_rsk) || (sk->sk_shutdown & SEND_SHUTDOWN))
 		return VPIPE_REASON_SOCKET_STATE;
 	/* Somebody is in the middle of a send, or waits for the lock to do so. */
-	if (sk->sk_write_pending || waitqueue_active(&sk->sk_lock.wq))
+	if (sk->sk_write_pending || waitqueue_active(&sk->sk_lock.wq) || sock_has_reader(sk))
 		return VPIPE_REASON_BUSY;
 	if (vs->source && tp->rcv_nxt - tp->copied_seq > XEN_VPIPE_MAX_UNREAD)
 		return VPIPE_REASON_BUSY;
@@ -246,6 +266,9 @@ bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier)
 		__module_get(carrier->ops->owner);	/* until it is released */
 		sock_graft(sk, carrier);
 		socket->sk = NULL;
+		/* Whoever wanted to linger did so; the carrier's end shall not wait. */
+		if (sk->sk_lingertime)
+			sock_reset_flag(sk, SOCK_LINGER);
 		vs->socket = carrier;
 		WRITE_ONCE(vs->carrier, carrier);
 	}

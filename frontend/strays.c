@@ -78,9 +78,22 @@ static struct vpfront_sock *strays_find(const struct net *net, const struct stra
 	return NULL;
 }
 
-/* Back to where it came from. */
+/* The device by which it came, if that is still there.  Under rcu_read_lock. */
+static bool strays_set_dev(struct vpfront_sock *vs, struct sk_buff *skb)
+{
+	struct net_device *dev = dev_get_by_index_rcu(sock_net(vs->sk), skb->skb_iif);
+
+	skb->dev = dev;
+	if (!dev)
+		kfree_skb(skb);
+	return dev;
+}
+
+/* Back to where it came from.  Under rcu_read_lock. */
 static void strays_send(struct vpfront_sock *vs, struct sk_buff *skb)
 {
+	if (!strays_set_dev(vs, skb))
+		return;
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
 	skb_clear_tstamp(skb);
@@ -105,8 +118,18 @@ static void strays_flush(struct vpfront_sock *vs)
 /* The driver domain has the connection, and knows what to do with them. */
 void vpfront_strays_go(struct vpfront_sock *vs)
 {
+	rcu_read_lock();
 	spin_lock_bh(&vs->strays.lock);
 	strays_flush(vs);
+	spin_unlock_bh(&vs->strays.lock);
+	rcu_read_unlock();
+}
+
+/* It has not, after all. */
+void vpfront_strays_stay(struct vpfront_sock *vs)
+{
+	spin_lock_bh(&vs->strays.lock);
+	vs->strays_go = false;
 	spin_unlock_bh(&vs->strays.lock);
 }
 
@@ -220,11 +243,14 @@ void vpfront_strays_end(struct vpfront_sock *vs)
 	spin_lock_bh(&strays_lock);
 	hash_del_rcu(&vs->stray_node);
 	spin_unlock_bh(&strays_lock);
+	rcu_read_lock();
 	spin_lock_bh(&vs->strays.lock);
 	vs->strays_over = true;		/* for whoever has found it just before */
 	while ((skb = __skb_dequeue(&vs->strays)))
-		netif_rx(skb);
+		if (strays_set_dev(vs, skb))
+			netif_rx(skb);
 	spin_unlock_bh(&vs->strays.lock);
+	rcu_read_unlock();
 }
 
 static const struct nf_hook_ops strays_hooks[] = {

@@ -195,6 +195,7 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 void vpfront_strays_begin(struct vpfront_sock *vs);
 void vpfront_strays_carry(struct vpfront_sock *vs);
 void vpfront_strays_go(struct vpfront_sock *vs);
+void vpfront_strays_stay(struct vpfront_sock *vs);
 void vpfront_strays_end(struct vpfront_sock *vs);
 int vpfront_strays_init(void);
 void vpfront_strays_exit(void);

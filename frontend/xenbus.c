@@ -313,6 +313,10 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 	unsigned int tries, i;
 
 	xenbus_begin_closing(dev);
+	/* As long as the backend answers, nothing need be lost. */
+	if (!READ_ONCE(dev->broken) && xbdev->otherend &&
+	    xenbus_read_driver_state(xbdev->otherend) == XenbusStateConnected)
+		vpfront_flow_quiesce(dev);
 	if (!xenbus_idle(dev))
 		xenbus_break(dev);
 	if (dev->nr_queues && xbdev->otherend &&

@@ -157,6 +157,7 @@ static inline void vpipe_tcp_frame_ack(const struct xen_vpipe_tcp_state *st, con
 	}
 	vpipe_tcp_frame_finish(skb, options, seq, st->snd_una, TCP_FLAG_ACK, window, guest_mac, st);
 	skb->dev = dev;
+	skb->skb_iif = dev ? dev->ifindex : 0;
 	__skb_queue_tail(frames, skb);
 }
 
