@@ -118,7 +118,7 @@ void vpback_hold_drained(struct vpback_flow *flow)
 	if (!flow->drained) {
 		flow->drained = true;
 		hold_open(flow);
-		vpback_pipe_kick(flow);
+		vpback_flow_kick_all(flow);
 	}
 	spin_unlock_bh(&flow->frames_lock);
 }

@@ -105,7 +105,7 @@ static int sock_set_sequence(struct socket *socket, const struct xen_vpipe_tcp_s
 static int sock_set_options(struct socket *socket, const struct xen_vpipe_tcp_state *st)
 {
 	struct tcp_repair_window window = {
-		.snd_wl1 = st->snd_wl1, .snd_wnd = st->snd_wnd, .max_window = st->max_window,
+		.snd_wl1 = st->rcv_nxt, .snd_wnd = st->snd_wnd, .max_window = st->max_window,
 		.rcv_wnd = st->rcv_wnd, .rcv_wup = st->rcv_wup,
 	};
 	struct tcp_repair_opt opt[4];
@@ -138,6 +138,24 @@ static void sock_set_header(struct sock *sk, const struct xen_vpipe_tcp_state *s
 #endif
 }
 
+/* What the program has set stays; the others grow from there as they are used. */
+static void sock_set_buffers(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	int rcvbuf = clamp(st->rcvbuf, (u32)SOCK_MIN_RCVBUF, VPBACK_MAX_BUFFER);
+	int sndbuf = clamp(st->sndbuf, (u32)SOCK_MIN_SNDBUF, VPBACK_MAX_BUFFER);
+
+	if (st->flags & XEN_VPIPE_TCP_F_RCVBUF_LOCK)
+		sk->sk_userlocks |= SOCK_RCVBUF_LOCK;
+	else
+		rcvbuf = max(rcvbuf, sk->sk_rcvbuf);
+	if (st->flags & XEN_VPIPE_TCP_F_SNDBUF_LOCK)
+		sk->sk_userlocks |= SOCK_SNDBUF_LOCK;
+	else
+		sndbuf = max(sndbuf, sk->sk_sndbuf);
+	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
+	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+}
+
 /* What no socket option reaches. */
 static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
@@ -151,8 +169,8 @@ static void sock_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state *s
 	tp->advmss = st->advmss;
 	tp->window_clamp = max(min(st->window_clamp, VPBACK_MAX_BUFFER), tp->window_clamp);
 	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), VPBACK_MAX_BUFFER);
-	WRITE_ONCE(sk->sk_rcvbuf, max_t(int, min(st->rcvbuf, VPBACK_MAX_BUFFER), sk->sk_rcvbuf));
-	WRITE_ONCE(sk->sk_sndbuf, max_t(int, min(st->sndbuf, VPBACK_MAX_BUFFER), sk->sk_sndbuf));
+	tp->snd_wl1 = st->snd_wl1;	/* which TCP_REPAIR_WINDOW might find too far ahead */
+	sock_set_buffers(sk, st);
 	sock_set_header(sk, st);
 	if (st->flags & XEN_VPIPE_TCP_F_ECN)
 		tp->ecn_flags |= TCP_ECN_OK;
@@ -355,7 +373,7 @@ u32 vpback_sock_room(struct vpback_flow *flow)
 
 	WRITE_ONCE(flow->want_space, true);
 	smp_mb();	/* ask to be told before looking */
-	if (!sk_stream_is_writeable(sk))
+	if (!READ_ONCE(flow->drained) || !sk_stream_is_writeable(sk))
 		return 0;
 	WRITE_ONCE(flow->want_space, false);
 	return max(sk_stream_wspace(sk), 1);
@@ -369,16 +387,21 @@ int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsign
 		     u32 len, bool more)
 {
 	int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
-	int ret;
 #ifndef VPIPE_COMPAT_SENDPAGE
 	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };
+#else
+	u32 n = min_t(u32, vec->bv_len, PAGE_SIZE - offset_in_page(vec->bv_offset));
+#endif
+	int ret;
 
+	/* It would only wait, and the shadow would begin to think that it is lost. */
+	if (!READ_ONCE(flow->drained))
+		return -EAGAIN;		/* kicked when it is */
+#ifndef VPIPE_COMPAT_SENDPAGE
 	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
 	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, vec, nr, len);
 	ret = sock_sendmsg(flow->socket, &msg);
 #else
-	u32 n = min_t(u32, vec->bv_len, PAGE_SIZE - offset_in_page(vec->bv_offset));
-
 	WRITE_ONCE(flow->want_space, true);	/* before looking whether there is any */
 	if (n < len)
 		flags |= MSG_MORE;

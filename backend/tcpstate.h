@@ -23,7 +23,8 @@
 #define VPBACK_TCP_FLAGS	(XEN_VPIPE_TCP_F_SACK | XEN_VPIPE_TCP_F_TIMESTAMPS | \
 				 XEN_VPIPE_TCP_F_WSCALE | XEN_VPIPE_TCP_F_USEC_TS | \
 				 XEN_VPIPE_TCP_F_ECN | XEN_VPIPE_TCP_F_NODELAY | \
-				 XEN_VPIPE_TCP_F_KEEPALIVE)
+				 XEN_VPIPE_TCP_F_KEEPALIVE | \
+				 XEN_VPIPE_TCP_F_RCVBUF_LOCK | XEN_VPIPE_TCP_F_SNDBUF_LOCK)
 #define VPBACK_MAX_KEEP_S	32767U		/* as Linux has it, like the next */
 #define VPBACK_MAX_KEEP_PROBES	127U
 #define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
@@ -72,9 +73,11 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 	if (st->snd_wscale > 14 || st->rcv_wscale > 14 || st->max_window < st->snd_wnd ||
 	    st->max_window > VPBACK_MAX_WINDOW || st->rcv_wnd > VPBACK_MAX_WINDOW)
 		return -EINVAL;
-	/* rcv_wup <= rcv_nxt, and the last window update came from within the window */
-	if ((int32_t)(st->rcv_wup - st->rcv_nxt) > 0 ||
-	    (int32_t)(st->snd_wl1 - (st->rcv_nxt + st->rcv_wnd)) > 0)
+	/*
+	 * rcv_wup <= rcv_nxt.  The last window update may have come from behind the window,
+	 * which shrinks when there is no memory.
+	 */
+	if ((int32_t)(st->rcv_wup - st->rcv_nxt) > 0)
 		return -EINVAL;
 	if (st->mss_clamp < 88 || st->mss_clamp > 65535 ||	/* RFC 9293, 3.7.1; 48 + headers */
 	    st->advmss < 88 || st->advmss > 65535)

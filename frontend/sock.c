@@ -24,6 +24,8 @@
 #include "vpfront.h"
 #include <vpipe/tcp_carry.h>
 
+#define MAX_BUFFER	(16U << 20)
+
 /*
  * Does somebody sleep inside a receive call?  He would find a closed socket when he wakes
  * for another reason than data (a signal, a time-out).
@@ -302,6 +304,23 @@ static void sock_drop_unread(struct sock *sk, u32 seq)
 }
 
 /*
+ * Buffers have grown with the connection, as they do: what the peer was promised room for
+ * would find none in a smaller one.  Within what a backend may ask for.
+ */
+static void sock_grow_buffers(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	int rcvbuf = min(st->rcvbuf, MAX_BUFFER), sndbuf = min(st->sndbuf, MAX_BUFFER);
+
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && rcvbuf > sk->sk_rcvbuf) {
+		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
+		WRITE_ONCE(tcp_sk(sk)->window_clamp, max(tcp_sk(sk)->window_clamp,
+							 (u32)tcp_win_from_space(sk, rcvbuf)));
+	}
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) && sndbuf > sk->sk_sndbuf)
+		WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+}
+
+/*
  * The connection comes back: everything but the queues.  From here to thaw_end only
  * thaw_data may follow; the socket still takes no frames.
  */
@@ -345,6 +364,7 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	tp->rx_opt.dsack = 0;
 	tp->pred_flags = 0;
 	vpipe_tcp_add_counters(sk, st);
+	sock_grow_buffers(sk, st);
 	vpipe_tcp_apply(sk, st);
 	release_sock(sk);
 }

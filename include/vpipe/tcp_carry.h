@@ -117,6 +117,10 @@ static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe
 	unsigned long rate = READ_ONCE(sk->sk_max_pacing_rate);
 	const struct tcp_sock *tp = tcp_sk(sk);
 
+	if (sk->sk_userlocks & SOCK_RCVBUF_LOCK)
+		st->flags |= XEN_VPIPE_TCP_F_RCVBUF_LOCK;
+	if (sk->sk_userlocks & SOCK_SNDBUF_LOCK)
+		st->flags |= XEN_VPIPE_TCP_F_SNDBUF_LOCK;
 	st->user_timeout_ms = READ_ONCE(inet_csk(sk)->icsk_user_timeout);
 	st->max_pacing_rate = rate == ~0UL ? ~0ULL : rate;
 	if (!sock_flag(sk, SOCK_KEEPOPEN))

@@ -89,9 +89,9 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 		same++;
 	if (same == (st->family == 4 ? 4 : 16))
 		return false;		/* nothing that leaves by a vif */
-	if (st->flags >= 128 || st->reserved2 != 0 || st->reserved3 != 0)
+	if (st->flags >= 512 || st->reserved2 != 0 || st->reserved3 != 0)
 		return false;
-	if (st->flags >= 64) {		/* keepalive: as tcp(7) takes these */
+	if (st->flags & 64) {		/* keepalive: as tcp(7) takes these */
 		if (st->keep_idle_s - 1 >= 32767 || st->keep_interval_s - 1 >= 32767)
 			return false;
 		if (st->keep_probes - 1 >= 127)
@@ -111,9 +111,6 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 	if (st->max_window > MODEL_WINDOW || st->rcv_wnd > MODEL_WINDOW)
 		return false;
 	if (!model_not_after(st->rcv_wup, st->rcv_nxt))
-		return false;
-	if (!model_not_after(st->snd_wl1,
-			     (uint32_t)(((int64_t)st->rcv_nxt + st->rcv_wnd) % (1LL << 32))))
 		return false;
 	if (st->mss_clamp < MODEL_LEAST_MSS || st->mss_clamp > UINT16_MAX)
 		return false;

@@ -60,7 +60,7 @@ static void test_reserved(void **state)
 	(void)state;
 	expect(0, st.flags = 0);
 	expect(0, st.flags = 0x3f);
-	expect(-EINVAL, st.flags |= 0x80);
+	expect(-EINVAL, st.flags |= 0x200);
 	expect(-EINVAL, st.flags = UINT32_MAX);
 	expect(-EINVAL, st.reserved2 = 1);
 	expect(-EINVAL, st.reserved2 = 1U << 31);
@@ -228,14 +228,9 @@ static void test_receive_sequence(void **state)
 		expect(-EINVAL, sample_receive(&st, nxt, 1, 0));
 		expect(0, sample_receive(&st, nxt, -0x7fffffff, 0));
 		expect(-EINVAL, sample_receive(&st, nxt, 0x7fffffff, 0));
-		/* up to the window's end, not behind it */
-		expect(0, sample_receive(&st, nxt, 0, st.rcv_wnd));
-		expect(-EINVAL, sample_receive(&st, nxt, 0, st.rcv_wnd + 1));
-		expect(0, st.rcv_wnd = 0; sample_receive(&st, nxt, 0, 0));
-		expect(-EINVAL, st.rcv_wnd = 0; sample_receive(&st, nxt, 0, 1));
-		expect(0, st.rcv_wnd = 1U << 30; sample_receive(&st, nxt, 0, 1U << 30));
-		expect(-EINVAL, st.rcv_wnd = 1U << 30;
-		       sample_receive(&st, nxt, 0, (1U << 30) + 1));
+		/* The window may have shrunk to nothing since. */
+		expect(0, sample_receive(&st, nxt, 0, st.rcv_wnd + 1));
+		expect(0, st.rcv_wnd = 0; sample_receive(&st, nxt, 0, 1));
 		expect(0, sample_receive(&st, nxt, 0, -(1U << 30)));
 	}
 }

@@ -166,7 +166,7 @@
 
 #define XEN_VPIPE_MAX_RING_PAGE_ORDER	4
 #define XEN_VPIPE_MAX_POOL_PAGES	512
-#define XEN_VPIPE_HOLD_MS		50
+#define XEN_VPIPE_HOLD_MS		200
 #define XEN_VPIPE_PAGE_SIZE		4096
 
 /* Commands */
@@ -439,6 +439,8 @@ struct xen_vpipe_event_page {
 #define XEN_VPIPE_TCP_F_ECN		(1U << 4)
 #define XEN_VPIPE_TCP_F_NODELAY		(1U << 5)
 #define XEN_VPIPE_TCP_F_KEEPALIVE	(1U << 6)
+#define XEN_VPIPE_TCP_F_RCVBUF_LOCK	(1U << 7)	/* the program has set rcvbuf */
+#define XEN_VPIPE_TCP_F_SNDBUF_LOCK	(1U << 8)	/* ... and sndbuf */
 
 /*
  * Addresses are unicast and leave by the vif.  Family 4: the first four bytes, the rest
