@@ -35,7 +35,18 @@
  */
 static struct workqueue_struct *sink_wq;
 
-/* From the submitter's context: the filesystem is about to wait for this bio. */
+/* The filesystem has submitted what it had, and is about to wait for it. */
+static void sink_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	queue_work(sink_wq, &((struct vpfront_sink *)cb->data)->work);
+	kfree(cb);
+}
+
+/*
+ * From the submitter's context.  The bios of a write are handed over together: when one
+ * of them fails then nothing of the others, which another CPU could have been faster
+ * with, has left the backend's buffer.
+ */
 static void sink_caught(struct vpfront_capture *cap, struct bio *bio, u64 pos)
 {
 	struct vpfront_sink *sink = container_of(cap, struct vpfront_sink, cap);
@@ -48,10 +59,10 @@ static void sink_caught(struct vpfront_capture *cap, struct bio *bio, u64 pos)
 		bio_list_add(&sink->held, bio);
 	}
 	spin_unlock(&sink->lock);
-	if (next)
-		queue_work(sink_wq, &sink->work);
-	else
+	if (!next)
 		vpfront_capture_end_bio(cap, bio, BLK_STS_NOTSUPP);	/* out of order */
+	else if (!blk_check_plugged(sink_unplug, sink, sizeof(struct blk_plug_cb)))
+		queue_work(sink_wq, &sink->work);
 }
 
 /* Bios that wait, as many as one TRANSFER takes: into *bios and sink->batch. */

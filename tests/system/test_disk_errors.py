@@ -93,6 +93,22 @@ def test_into(fs, kind, how):
 
 
 @kinds
+def test_into_pieces(fs, kind):
+    """A write that reaches the disk in a few pieces fails as a whole: nothing is lost."""
+    fs.guest.run("for i in $(seq 0 39); do fallocate -o $((8192 + i * 100))K -l 100K /fs/file &&"
+                 " fallocate -o $((i * 4))K -l 4K /fs/between || exit 1; done", timeout=60)
+    file = fs.fill("/fs/file", SIZE)
+    assert int(fs.guest.run(f"filefrag {file}").out.split(":")[1].split()[0]) >= 40
+    with bad(fs, file):
+        done = into(fs, kind, file)
+        synced = fs.guest.run(f"xfs_io -c fsync {file}", check=False)
+    assert done["offloaded"] > 0 and done["lost"] == 0
+    assert (done["moved"], done["errno"]) == (SIZE, 0) and "Input/output error" in synced.err
+    assert into(fs, kind, file)["offloaded"] == SIZE
+    assert check(fs, file, 0, SIZE) == SIZE
+
+
+@kinds
 def test_half_a_write(fs, kind):
     """Of so many pieces that some are on the disk: that data is lost, and the error says so."""
     fs.fill("/fs/file", SIZE, pieces="4096 8192")
