@@ -14,10 +14,15 @@ MIB = 1 << 20
 SIZE, STALL, SOME = 32 * MIB, 3 * MIB, 100
 
 
-def asleep(rig):
-    """No thread of it is in a sleep that no signal ends, for good."""
-    rig.guest.run("while grep -qs '^State:.D' $(for pid in $(pidof vptest); do"
-                  " ls -d /proc/$pid/task/*/status; done); do usleep 20000; done", timeout=15)
+def uninterruptible(rig):
+    """
+    The threads that are, each time one looks, in state D, which is that of who waits for a
+    disk: with where they wait.
+    """
+    return rig.guest.run("tasks() { for pid in $(pidof vptest); do ls -d /proc/$pid/task/*;"
+                         " done; }; for i in $(seq 20); do usleep 50000; stuck=; for t in $(tasks);"
+                         " do ! grep -q '^State:.D' $t/status || stuck=$stuck$t/stack\\ ; done;"
+                         " [ \"$stuck\" ] || exit 0; done; tail -n 20 $stuck", timeout=15).out
 
 
 def start(rig, what, talk=0):
@@ -32,7 +37,6 @@ def start(rig, what, talk=0):
 def begin(rig, job):
     job.write(b"now\n")
     job.wait_output('"begun"', timeout=20)
-    asleep(rig)
 
 
 def end(rig, client, job, on=True):
@@ -48,6 +52,16 @@ def end(rig, client, job, on=True):
 def whole(transfer, got, more=0):
     assert transfer["moved"] == SIZE and transfer["error"] == 0, transfer
     assert (got["bytes"], got["errno"]) == (SIZE + more, 0), got
+
+
+@pytest.mark.parametrize("what", ["send", "recv", "pollin", "shutdown", "option", "info"])
+def test_interruptible(rig, what):
+    """Neither who transfers nor who waits for that counts as waiting for a disk."""
+    client, job, _ = start(rig, what, talk=SOME)
+    begin(rig, job)
+    stuck = uninterruptible(rig)
+    end(rig, client, job)
+    assert not stuck, stuck
 
 
 @pytest.mark.parametrize("what", ["send", "fork"])
