@@ -90,7 +90,7 @@ def capture(rig, file, delay):
         talk = Talk(rig, file, f"send:{HEAD} recv:{MORE} wait pipe:{SIZE} recv:{MORE} send:{HEAD}",
                     peer=BUSY)
         talk.guest.wait_output('"wait"', timeout=20)
-        watch = rig.dom0.spawn("exec tcpdump -i any -n -l -S -ttttt 'tcp and host 198.18.0.10"
+        watch = rig.dom0.spawn("exec tcpdump -Z root -i any -n -l -S -ttttt 'tcp and host 198.18.0.10"
                                " and host 198.18.0.2'")
         watch.wait_output("listening on", timeout=20)
         talk.guest.write(b"go\n")

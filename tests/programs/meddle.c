@@ -7,7 +7,7 @@
  *     trysend, tryrecv    the same with MSG_DONTWAIT
  *     option      TCP_NODELAY          info        TCP_INFO
  *     poll        for input, at once   pollin      ... until there is some
- *     epoll       the same, waiting before the line comes
+ *     epoll       the same, waiting before the line comes; both are read at the end
  *     shutdown    for writing          close
  *     fork        a child sends 100 bytes       hold    a child keeps it and ends with a line
  *   {"begun":"WHAT"}, {"did":what it returned,"errno":,"us":how long it took}, and at the end
@@ -150,6 +150,8 @@ int cmd_meddle(int argc, char **argv)
 	did = meddle(argv[4]);
 	printf("{\"did\":%ld,\"errno\":%d,\"us\":%.0f}\n", did, errno, now_us() - began);
 	pthread_join(thread, NULL);
+	if (!strcmp(argv[4], "pollin") || !strcmp(argv[4], "epoll"))
+		get(0);
 	printf("{\"moved\":%lld,\"error\":%d,\"offloaded\":%llu,\"copied\":%llu}\n",
 	       (long long)job.moved, job.error, (unsigned long long)job.info.offloaded,
 	       (unsigned long long)job.info.ordinary);

@@ -98,8 +98,8 @@ def captured(rig, name):
         yield
         return
     hosts = (rig.dom0, rig.peer)
-    jobs = [host.spawn("exec tcpdump -i eth0 -U -s 110 -w /tmp/capture tcp and not port 4711")
-            for host in hosts]
+    command = "exec tcpdump -Z root -i eth0 -U -s 110 -w /tmp/capture tcp and not port 4711"
+    jobs = [host.spawn(command) for host in hosts]
     for job in jobs:
         job.wait_output("listening on", timeout=20)
     try:

@@ -122,6 +122,16 @@ def test_nothing_sent_again(rig, delay, role):
 
 @long
 @rtts
+def test_path_loses_nothing(rig, delay):
+    """The same by ordinary calls: what is seen here is the lab's own doing."""
+    talk = as_sink(1050)
+    talk["steps"] = talk["steps"].replace("pipe:", "file:")
+    with lossless(rig, f"control-{delay}", delay, 0) as results:
+        results.append(Talk(rig, file_for(rig, 24 * MIB), **talk).result(timeout=400))
+
+
+@long
+@rtts
 def test_several_send_nothing_again(rig, delay):
     """Four connections at once: dom0 and guest are busy with others meanwhile."""
     file = file_for(rig, 24 * MIB)

@@ -6,6 +6,7 @@ connection, at once or when the transfer has ended.
 
 import pytest
 
+from net import STATS, stats
 from rig import PEER, lines
 
 pytestmark = pytest.mark.long
@@ -14,10 +15,15 @@ MIB = 1 << 20
 SIZE, STALL, SOME = 32 * MIB, 3 * MIB, 100
 
 
-def asleep(rig):
-    """No thread of it is in a sleep that no signal ends, for good."""
-    rig.guest.run("while grep -qs '^State:.D' $(for pid in $(pidof vptest); do"
-                  " ls -d /proc/$pid/task/*/status; done); do usleep 20000; done", timeout=15)
+def uninterruptible(rig):
+    """
+    The threads that are, each time one looks, in state D, which is that of who waits for a
+    disk: with where they wait.
+    """
+    return rig.guest.run("tasks() { for pid in $(pidof vptest); do ls -d /proc/$pid/task/*;"
+                         " done; }; for i in $(seq 20); do usleep 50000; stuck=; for t in $(tasks);"
+                         " do ! grep -q '^State:.D' $t/status || stuck=$stuck$t/stack\\ ; done;"
+                         " [ \"$stuck\" ] || exit 0; done; tail -n 20 $stuck", timeout=15).out
 
 
 def start(rig, what, talk=0):
@@ -32,7 +38,6 @@ def start(rig, what, talk=0):
 def begin(rig, job):
     job.write(b"now\n")
     job.wait_output('"begun"', timeout=20)
-    asleep(rig)
 
 
 def end(rig, client, job, on=True):
@@ -48,6 +53,16 @@ def end(rig, client, job, on=True):
 def whole(transfer, got, more=0):
     assert transfer["moved"] == SIZE and transfer["error"] == 0, transfer
     assert (got["bytes"], got["errno"]) == (SIZE + more, 0), got
+
+
+@pytest.mark.parametrize("what", ["send", "recv", "pollin", "shutdown", "option", "info"])
+def test_interruptible(rig, what):
+    """Neither who transfers nor who waits for that counts as waiting for a disk."""
+    client, job, _ = start(rig, what, talk=SOME)
+    begin(rig, job)
+    stuck = uninterruptible(rig)
+    end(rig, client, job)
+    assert not stuck, stuck
 
 
 @pytest.mark.parametrize("what", ["send", "fork"])
@@ -140,12 +155,14 @@ def test_killed(rig, what):
 
 
 def test_stopped(rig):
-    """A program that is stopped stops neither dom0 nor itself for good."""
+    """While the program is stopped dom0 moves on; then it finds all done."""
     client, job, _ = start(rig, "info")
-    rig.guest.run("killall -STOP vptest; until ! grep -L '^State:.T' $(for pid in"
-                  " $(pidof vptest); do ls -d /proc/$pid/task/*/status; done) | grep .;"
-                  " do usleep 20000; done", timeout=15)
+    before = stats(rig)["bytes_total"]
+    rig.guest.run("killall -STOP vptest")
     client.write(b"on\n")
+    rig.dom0.run(f"until [ $(cat {STATS}/bytes_total) -ge {before + SIZE // 4} ];"
+                 " do usleep 20000; done", timeout=30)
+    assert not client.done()
     rig.guest.run("killall -CONT vptest")
     begin(rig, job)
     _, transfer, got = end(rig, client, job, on=False)
