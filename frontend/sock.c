@@ -137,7 +137,7 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	release_sock(sk);
 	cond_resched();
 	lock_sock(sk);
-	ret = sock_refuse(vs) ?: vpfront_route_find(sk, st);
+	ret = sock_refuse(vs) ?: vpfront_route_find(sk, st) ?: vpfront_conntrack_leave(sk, st);
 	if (ret) {
 		vpfront_guard_clear(vs->socket);
 		sock_wake(sk);
@@ -491,6 +491,7 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 		tcp_done(sk);
 		sk_error_report(sk);
 	} else if (st->state >= XEN_VPIPE_TCP_FIN_WAIT2) {
+		vpfront_conntrack_closed(sk, &vs->state);
 		sock_finished(sk, st->state);
 	} else {
 		if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT && sk->sk_state == TCP_ESTABLISHED)

@@ -190,6 +190,11 @@ int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 
+/* --- conntrack.c: what this kernel's connection tracking thinks of it ------- */
+
+int vpfront_conntrack_leave(struct sock *sk, const struct xen_vpipe_tcp_state *st);
+void vpfront_conntrack_closed(struct sock *sk, const struct xen_vpipe_tcp_state *st);
+
 /* --- strays.c: frames that come for a connection that is away -------------- */
 
 void vpfront_strays_begin(struct vpfront_sock *vs);
