@@ -2,7 +2,7 @@
 /*
  * guard.c: while the driver domain has a connection, the program's socket is an
  * empty shell.  Its proto_ops point here: who touches it has it brought home (flow.c),
- * waits (killable, freezable) until it is there, and then does what he wanted.  While
+ * waits (interruptible, freezable) until it is there, and then does what he wanted.  While
  * an operation has it, callers that must not wait get EAGAIN, and poll says that nothing
  * is ready; otherwise the wait is as short as one for a lock, and all wait.
  *
@@ -52,11 +52,10 @@ static int guard_enter(struct socket *socket, bool nonblock)
 	if (guarded(socket) && !vpfront_flow_want(socket->sk) && nonblock)
 		return -EAGAIN;
 	__module_get(THIS_MODULE);
-	/* Killable: a signal handler has to wait, as behind a long sendfile. */
-	if (!wait_event_state(guard_wait, !guarded(socket), (TASK_KILLABLE | TASK_FREEZABLE)))
+	if (!wait_event_state(guard_wait, !guarded(socket), (TASK_INTERRUPTIBLE | TASK_FREEZABLE)))
 		return 0;
 	module_put(THIS_MODULE);
-	return -EINTR;
+	return -ERESTARTSYS;	/* nothing has been done: it begins anew, as signal(7) says */
 }
 
 /* The call of the real socket's that the guard has held up. */
