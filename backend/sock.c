@@ -442,6 +442,30 @@ int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u3
 	return ret;
 }
 
+/*
+ * So many unread bytes came with the connection, or (negative) were moved: until then they
+ * take room in the shadow's receive buffer, as they would in the guest's.  Or the peer would
+ * be told of room that nobody has when the connection goes home.
+ */
+void vpback_sock_charge(struct vpback_flow *flow, int bytes)
+{
+	bytes = max(bytes, -flow->unread_charged);	/* others have come by the shadow itself */
+	flow->unread_charged += bytes;
+	atomic_add(bytes, &flow->socket->sk->sk_rmem_alloc);
+}
+
+/* There is room again, which the shadow would tell when it is read from. */
+void vpback_sock_open_window(struct vpback_flow *flow)
+{
+	struct sock *sk = flow->socket->sk;
+
+	lock_sock(sk);
+	if (sk->sk_state == TCP_ESTABLISHED &&
+	    2 * tcp_receive_window(tcp_sk(sk)) <= tcp_sk(sk)->window_clamp)
+		vpipe_tcp_ack_now(sk);
+	release_sock(sk);
+}
+
 /* Why nothing can be sent any more, or 0. */
 int vpback_sock_ended(struct vpback_flow *flow)
 {
@@ -601,6 +625,7 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset)
 	sk->sk_user_data = NULL;
 	write_unlock_bh(&sk->sk_callback_lock);
 
+	vpback_sock_charge(flow, -flow->unread_charged);
 	lock_sock(sk);
 	tcp_sk(sk)->repair = 0;
 	if (reset) {

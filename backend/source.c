@@ -156,6 +156,7 @@ static u32 source_take_unread(struct vpback_flow *flow, struct vpback_transfer *
 	if (from->length <= transfer->unread) {
 		if (vpback_pipe_held(flow) >= VPBACK_MAX_CHUNKS)
 			return 0;
+		vpback_sock_charge(flow, -(int)from->length);
 		from->transfer = transfer;
 		list_move_tail(&from->node, list);
 		if (list == &flow->chunks)
@@ -173,6 +174,7 @@ static u32 source_take_unread(struct vpback_flow *flow, struct vpback_transfer *
 	chunk->length += n;
 	from->offset += n;
 	from->length -= n;
+	vpback_sock_charge(flow, -(int)n);
 	return n;
 }
 
@@ -200,6 +202,8 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 			ret = source_take_unread(flow, transfer, list, from);
 			if (!ret)
 				break;
+			if (list_empty(&flow->unread))
+				vpback_sock_open_window(flow);
 		} else {
 			/* Until the sink takes more, the source keeps it. */
 			room = sink ? vpback_sock_room(sink) : U32_MAX;
@@ -290,6 +294,7 @@ int vpback_source_put(struct vpback_flow *flow, const void *data, u32 len)
 		memcpy(page_address(chunk->page) + chunk->offset + chunk->length, data, n);
 		chunk->length += n;
 		flow->nr_unread += n;
+		vpback_sock_charge(flow, n);
 	}
 	return 0;
 }
@@ -305,6 +310,7 @@ void vpback_source_take_back(struct vpback_flow *flow, u32 len)
 		n = min(len, chunk->length);
 		chunk->length -= n;
 		flow->nr_unread -= n;
+		vpback_sock_charge(flow, -(int)n);
 		if (!chunk->length)
 			vpback_pipe_chunk_done(flow, chunk);
 	}

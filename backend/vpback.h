@@ -216,6 +216,8 @@ u32 vpback_sock_room(struct vpback_flow *flow);
 int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsigned int nr,
 		     u32 len, bool more);
 int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u32 len);
+void vpback_sock_charge(struct vpback_flow *flow, int bytes);
+void vpback_sock_open_window(struct vpback_flow *flow);
 int vpback_sock_ended(struct vpback_flow *flow);
 bool vpback_sock_settled(struct vpback_flow *flow);
 void vpback_sock_finish(struct vpback_flow *flow);
@@ -295,6 +297,7 @@ struct vpback_flow {
 	bool want_input;		/* likewise, when it is nobody's turn to read */
 	bool fin_sent;			/* for a program that has closed its socket */
 	bool fin_second;		/* the peer had sent its own before */
+	int unread_charged;		/* bytes that UNREAD brought, as the shadow's own */
 	int tcp_state;			/* the shadow's, when it was frozen */
 
 	struct vpback_task task;
