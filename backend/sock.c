@@ -138,16 +138,22 @@ static void sock_set_header(struct sock *sk, const struct xen_vpipe_tcp_state *s
 #endif
 }
 
-/* What the program has set stays; the others grow from there as they are used. */
+/*
+ * What the program has set stays; the others grow from there as they are used.  Frames need
+ * less memory here than in the guest, whose data come in pages of their own: a buffer that
+ * has to stay as it is holds as much data as there, with a third for the headers.
+ */
 static void sock_set_buffers(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
 	int rcvbuf = clamp(st->rcvbuf, (u32)SOCK_MIN_RCVBUF, VPBACK_MAX_BUFFER);
 	int sndbuf = clamp(st->sndbuf, (u32)SOCK_MIN_SNDBUF, VPBACK_MAX_BUFFER);
 
-	if (st->flags & XEN_VPIPE_TCP_F_RCVBUF_LOCK)
+	if (st->flags & XEN_VPIPE_TCP_F_RCVBUF_LOCK) {
 		sk->sk_userlocks |= SOCK_RCVBUF_LOCK;
-	else
+		rcvbuf = clamp(st->rcv_space / 3 * 4, (u32)SOCK_MIN_RCVBUF, (u32)rcvbuf);
+	} else {
 		rcvbuf = max(rcvbuf, sk->sk_rcvbuf);
+	}
 	if (st->flags & XEN_VPIPE_TCP_F_SNDBUF_LOCK)
 		sk->sk_userlocks |= SOCK_SNDBUF_LOCK;
 	else
@@ -445,10 +451,12 @@ int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u3
 /*
  * So many unread bytes came with the connection, or (negative) were moved: until then they
  * take room in the shadow's receive buffer, as they would in the guest's.  Or the peer would
- * be told of room that nobody has when the connection goes home.
+ * be told of room that nobody has when the connection goes home.  With a quarter more, as
+ * they will come in pages each of which needs a header.
  */
 void vpback_sock_charge(struct vpback_flow *flow, int bytes)
 {
+	bytes += bytes / 4;
 	bytes = max(bytes, -flow->unread_charged);	/* others have come by the shadow itself */
 	flow->unread_charged += bytes;
 	atomic_add(bytes, &flow->socket->sk->sk_rmem_alloc);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * conntrack.c: what this kernel's connection tracking knows of a connection, if it is
- * loaded at all: it is asked by symbol_get(), so that nobody gets it because of us.
+ * loaded at all: it is asked by symbol_get(), and nf_ct_put(), which is its own, is not
+ * used, so that nobody gets it because of us.
  *
  * A connection that is translated here has other addresses on the wire, and stays.  Of
  * one that goes, conntrack sees no frames for a while, and would find those that come
@@ -59,7 +60,7 @@ int vpfront_conntrack_leave(struct sock *sk, const struct xen_vpipe_tcp_state *s
 		ct->proto.tcp.seen[1].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
 		spin_unlock_bh(&ct->lock);
 	}
-	nf_ct_put(ct);
+	nf_conntrack_put(&ct->ct_general);
 	return ret;
 }
 
@@ -71,7 +72,7 @@ void vpfront_conntrack_closed(struct sock *sk, const struct xen_vpipe_tcp_state 
 	if (!ct)
 		return;
 	WRITE_ONCE(ct->timeout, nfct_time_stamp + CLOSED_TIMEOUT);
-	nf_ct_put(ct);
+	nf_conntrack_put(&ct->ct_general);
 }
 #else
 int vpfront_conntrack_leave(struct sock *sk, const struct xen_vpipe_tcp_state *st)

@@ -24,7 +24,7 @@
 #include "vpfront.h"
 #include <vpipe/tcp_carry.h>
 
-#define MAX_BUFFER	(16U << 20)
+#define MAX_BUFFER	(64ULL << 20)
 
 /*
  * Does somebody sleep inside a receive call?  He would find a closed socket when he wakes
@@ -304,20 +304,19 @@ static void sock_drop_unread(struct sock *sk, u32 seq)
 }
 
 /*
- * Buffers have grown with the connection, as they do: what the peer was promised room for
- * would find none in a smaller one.  Within what a backend may ask for.
+ * Buffers have grown with the connection, as they do, but in dom0, where frames need less
+ * memory.  What the peer was promised room for has to find some: a page for each segment.
  */
-static void sock_grow_buffers(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+static void sock_make_room(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
-	int rcvbuf = min(st->rcvbuf, MAX_BUFFER), sndbuf = min(st->sndbuf, MAX_BUFFER);
+	u64 rcvbuf = atomic_read(&sk->sk_rmem_alloc) + 4ULL * tcp_receive_window(tcp_sk(sk));
 
-	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && rcvbuf > sk->sk_rcvbuf) {
+	rcvbuf = min(rcvbuf, MAX_BUFFER);
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && (int)rcvbuf > sk->sk_rcvbuf)
 		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
-		WRITE_ONCE(tcp_sk(sk)->window_clamp, max(tcp_sk(sk)->window_clamp,
-							 (u32)tcp_win_from_space(sk, rcvbuf)));
-	}
-	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) && sndbuf > sk->sk_sndbuf)
-		WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
+	    (int)min_t(u64, st->sndbuf, MAX_BUFFER) > sk->sk_sndbuf)
+		WRITE_ONCE(sk->sk_sndbuf, min_t(u64, st->sndbuf, MAX_BUFFER));
 }
 
 /*
@@ -364,7 +363,6 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	tp->rx_opt.dsack = 0;
 	tp->pred_flags = 0;
 	vpipe_tcp_add_counters(sk, st);
-	sock_grow_buffers(sk, st);
 	vpipe_tcp_apply(sk, st);
 	release_sock(sk);
 }
@@ -485,6 +483,7 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
 	sock_set_window(vs, st);
+	sock_make_room(sk, st);
 
 	if (st->state == XEN_VPIPE_TCP_CLOSED) {
 		WRITE_ONCE(sk->sk_err, st->error ?: ECONNRESET);

@@ -117,8 +117,12 @@ static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe
 	unsigned long rate = READ_ONCE(sk->sk_max_pacing_rate);
 	const struct tcp_sock *tp = tcp_sk(sk);
 
+	st->rcv_space = tcp_win_from_space(sk, sk->sk_rcvbuf);
 	if (sk->sk_userlocks & SOCK_RCVBUF_LOCK)
 		st->flags |= XEN_VPIPE_TCP_F_RCVBUF_LOCK;
+	else	/* it may be larger, to keep a promise of a shadow's */
+		st->rcvbuf = min_t(u32, st->rcvbuf,
+				   READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]));
 	if (sk->sk_userlocks & SOCK_SNDBUF_LOCK)
 		st->flags |= XEN_VPIPE_TCP_F_SNDBUF_LOCK;
 	st->user_timeout_ms = READ_ONCE(inet_csk(sk)->icsk_user_timeout);

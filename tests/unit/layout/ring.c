@@ -145,7 +145,7 @@ MEMBER(xen_vpipe_tcp_state, user_timeout_ms, 188, 4);
 MEMBER(xen_vpipe_tcp_state, keep_idle_s, 192, 4);
 MEMBER(xen_vpipe_tcp_state, keep_interval_s, 196, 4);
 MEMBER(xen_vpipe_tcp_state, keep_probes, 200, 4);
-MEMBER(xen_vpipe_tcp_state, reserved3, 204, 4);
+MEMBER(xen_vpipe_tcp_state, rcv_space, 204, 4);
 MEMBER(xen_vpipe_tcp_state, max_pacing_rate, 208, 8);
 MEMBER(xen_vpipe_tcp_state, bytes_acked, 216, 8);
 MEMBER(xen_vpipe_tcp_state, bytes_received, 224, 8);

@@ -516,7 +516,7 @@ struct xen_vpipe_tcp_state {
 	uint32_t keep_idle_s;		/* with F_KEEPALIVE: 1..32767 */
 	uint32_t keep_interval_s;	/* the same */
 	uint32_t keep_probes;		/* the same: 1..127 */
-	uint32_t reserved3;
+	uint32_t rcv_space;		/* with F_RCVBUF_LOCK: bytes of data that rcvbuf holds */
 	uint64_t max_pacing_rate;	/* bytes a second; all ones: no limit */
 
 	/* from the backend only: what happened there, to be added to RFC 4898's counters */
