@@ -27,7 +27,7 @@ static struct nf_conn *conntrack_find(struct sock *sk, const struct xen_vpipe_tc
 	u32 len = st->family == 4 ? 4 : 16;
 	struct nf_conntrack_tuple tuple = {};
 	struct nf_conntrack_tuple_hash *hash;
-	typeof(&nf_conntrack_find_get) find;
+	typeof(nf_conntrack_find_get) *find;
 
 	find = symbol_get(nf_conntrack_find_get);
 	if (!find)
