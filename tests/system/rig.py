@@ -186,6 +186,11 @@ class Rig:
             last = now
         return now
 
+    def no_flows(self):
+        """Wait until dom0 has no connection any more."""
+        self.dom0.run("until [ $(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows) = 0 ];"
+                      " do usleep 20000; done", timeout=20)
+
     def settle(self, timeout=30):
         """Wait until everything is as before any transfer."""
         end = time.monotonic() + timeout

@@ -65,8 +65,7 @@ def test_process_killed(rig):
         client, job = start(rig, file, what, after=3 * MIB)
         rig.guest.run("killall -9 vptest")
         job.wait(timeout=20)
-        rig.dom0.run("until [ $(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows) = 0 ];"
-                     " do usleep 20000; done", timeout=20)
+        rig.no_flows()
         if what == "stall":
             client.write(b"on\n")
         got = lines(client.wait(timeout=30, check=True).out)[-1]
