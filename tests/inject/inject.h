@@ -116,6 +116,22 @@ static inline void *inject_freed(const void *p)
 #define kasprintf(gfp, ...)		INJECT_ALLOC(gfp, kasprintf, gfp, __VA_ARGS__)
 #define get_page(page)			get_page(inject_allocated(page))
 
+/* What the kernel allocates there is ours to free; only the first call of a plug does. */
+static inline struct blk_plug_cb *inject_check_plugged(blk_plug_cb_fn unplug, void *data, int size)
+{
+	struct blk_plug_cb *cb;
+
+	if (current->plug)
+		list_for_each_entry(cb, &current->plug->cb_list, list)
+			if (cb->callback == unplug && cb->data == data)
+				return cb;
+	cb = blk_check_plugged(unplug, data, size);
+	if (cb)
+		atomic_inc(&inject_live);
+	return cb;
+}
+#define blk_check_plugged(unplug, data, size)	inject_check_plugged(unplug, data, size)
+
 #undef kfree_rcu
 #define kfree_rcu(p, member)							\
 	do {									\
