@@ -204,8 +204,12 @@ static void sock_set_settings(struct sock *sk, const struct xen_vpipe_tcp_state 
 {
 	if (st->user_timeout_ms)
 		tcp_sock_set_user_timeout(sk, st->user_timeout_ms);
-	if (st->max_pacing_rate && st->max_pacing_rate < ULONG_MAX)
+	if (st->max_pacing_rate && st->max_pacing_rate < ULONG_MAX) {
+		cmpxchg(&sk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
 		WRITE_ONCE(sk->sk_max_pacing_rate, st->max_pacing_rate);
+		WRITE_ONCE(sk->sk_pacing_rate,
+			   min_t(u64, sk->sk_pacing_rate, st->max_pacing_rate));
+	}
 	if (!(st->flags & XEN_VPIPE_TCP_F_KEEPALIVE))
 		return;
 	tcp_sock_set_keepidle(sk, st->keep_idle_s);
@@ -515,14 +519,18 @@ static u32 sock_unread(struct sock *sk)
 void vpback_sock_finish(struct vpback_flow *flow)
 {
 	struct sock *sk = flow->socket->sk;
-	bool fin;
+	u32 end;
 
 	lock_sock(sk);
+	end = tcp_sk(sk)->write_seq;
 	flow->fin_second = sk->sk_state == TCP_CLOSE_WAIT;
-	fin = (flow->fin_second || sk->sk_state == TCP_ESTABLISHED) && !sock_unread(sk);
+	if ((flow->fin_second || sk->sk_state == TCP_ESTABLISHED) && !sock_unread(sk)) {
+		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | SHUTDOWN_MASK);
+		sk->sk_prot->shutdown(sk, SHUTDOWN_MASK);
+		/* Without memory there is none, and the guest's kernel sends it. */
+		flow->fin_sent = tcp_sk(sk)->write_seq != end;
+	}
 	release_sock(sk);
-	if (fin && !kernel_sock_shutdown(flow->socket, SHUT_RDWR))
-		flow->fin_sent = true;
 }
 
 /* Is there something that its program would like to know? */
@@ -552,7 +560,7 @@ static u16 sock_state(struct vpback_flow *flow, struct sock *sk)
 	case TCP_LAST_ACK:
 		return XEN_VPIPE_TCP_CLOSE_WAIT;
 	case TCP_FIN_WAIT2:
-		return XEN_VPIPE_TCP_FIN_WAIT2;
+		return flow->fin_sent ? XEN_VPIPE_TCP_FIN_WAIT2 : XEN_VPIPE_TCP_ESTABLISHED;
 	}
 	/* The namespace keeps no TIME_WAIT of its own: see vpipectl. */
 	if (flow->fin_sent && !sk->sk_err && sock_flag(sk, SOCK_DONE) &&

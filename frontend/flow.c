@@ -176,7 +176,8 @@ static void flow_advance(struct vpfront_flow *flow)
 	    (!flow->detach_sent || flow->settle_sent != settle)) {
 		flow->detach_sent = true;
 		flow->settle_sent = settle;
-		flow->fin_sent = flow->fin_sent || flow_finishes(flow);
+		/* With no time for its acknowledgement it would only be sent twice. */
+		flow->fin_sent = flow->fin_sent || settle;
 		ret = vpfront_command_simple(flow, XEN_VPIPE_OP_DETACH);
 	}
 	vpfront_command_collect(flow);

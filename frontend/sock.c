@@ -486,6 +486,7 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	sock_make_room(sk, st);
 
 	if (st->state == XEN_VPIPE_TCP_CLOSED) {
+		vpfront_conntrack_closed(sk, &vs->state);
 		WRITE_ONCE(sk->sk_err, st->error ?: ECONNRESET);
 		tcp_done(sk);
 		sk_error_report(sk);
@@ -499,6 +500,9 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 			WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
 		vpipe_tcp_ack_now(sk);
 		sock_start_timers(sk);
+		/* Its FIN may be with the peer already, whose acknowledgement has to fit. */
+		if (vs->carrier)
+			tcp_snd_cwnd_set(tp, max(tcp_snd_cwnd(tp), tp->packets_out + 1));
 	}
 	sock_wake(sk);
 	release_sock(sk);
@@ -517,6 +521,7 @@ void vpfront_sock_abort(struct vpfront_sock *vs, int error)
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
+	vpfront_conntrack_closed(sk, &vs->state);
 	WRITE_ONCE(sk->sk_err, error);
 	tcp_done(sk);
 	sk_error_report(sk);

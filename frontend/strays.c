@@ -72,7 +72,7 @@ static struct vpfront_sock *strays_find(const struct net *net, const struct stra
 		strays_key_of(vs, &own);
 		if (own.family == key->family && own.local_port == key->local_port &&
 		    own.peer_port == key->peer_port && !memcmp(own.local, key->local, len) &&
-		    !memcmp(own.peer, key->peer, len) && sock_net(vs->sk) == net)
+		    !memcmp(own.peer, key->peer, len) && vs->net == net)
 			return vs;
 	}
 	return NULL;
@@ -81,7 +81,7 @@ static struct vpfront_sock *strays_find(const struct net *net, const struct stra
 /* The device by which it came, if that is still there.  Under rcu_read_lock. */
 static bool strays_set_dev(struct vpfront_sock *vs, struct sk_buff *skb)
 {
-	struct net_device *dev = dev_get_by_index_rcu(sock_net(vs->sk), skb->skb_iif);
+	struct net_device *dev = dev_get_by_index_rcu(vs->net, skb->skb_iif);
 
 	skb->dev = dev;
 	if (!dev)
@@ -100,7 +100,7 @@ static void strays_send(struct vpfront_sock *vs, struct sk_buff *skb)
 	skb->mark = 0;
 	skb->priority = 0;
 	skb_forward_csum(skb);
-	skb_set_hash(skb, READ_ONCE(vs->sk->sk_txhash), PKT_HASH_TYPE_L4);
+	skb_set_hash(skb, vs->txhash, PKT_HASH_TYPE_L4);
 	__skb_push(skb, skb->data - skb_mac_header(skb));
 	dev_queue_xmit(skb);
 }
@@ -205,6 +205,9 @@ void vpfront_strays_begin(struct vpfront_sock *vs)
 {
 	struct strays_key key;
 
+	sock_hold(vs->sk);	/* until _end: the program may close it before */
+	vs->net = sock_net(vs->sk);
+	vs->txhash = READ_ONCE(vs->sk->sk_txhash);
 	strays_key_of(vs, &key);
 	spin_lock_bh(&strays_lock);
 	hash_add_rcu(strays_away, &vs->stray_node, strays_hash(&key));
@@ -251,6 +254,7 @@ void vpfront_strays_end(struct vpfront_sock *vs)
 			netif_rx(skb);
 	spin_unlock_bh(&vs->strays.lock);
 	rcu_read_unlock();
+	sock_put(vs->sk);
 }
 
 static const struct nf_hook_ops strays_hooks[] = {

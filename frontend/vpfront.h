@@ -169,6 +169,8 @@ struct vpfront_sock {
 
 	/* strays.c's */
 	struct hlist_node stray_node;		/* RCU */
+	struct net *net;			/* the socket's, and its hash: */
+	u32 txhash;				/* a hook does not look at the socket */
 	struct sk_buff_head strays;		/* that wait; its lock serialises: */
 	bool strays_go;				/* the driver domain takes them */
 	bool strays_over;			/* the socket takes them itself */

@@ -130,9 +130,10 @@ static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe
 	if (!sock_flag(sk, SOCK_KEEPOPEN))
 		return;
 	st->flags |= XEN_VPIPE_TCP_F_KEEPALIVE;
-	st->keep_idle_s = keepalive_time_when(tp) / HZ;
-	st->keep_interval_s = keepalive_intvl_when(tp) / HZ;
-	st->keep_probes = keepalive_probes(tp);
+	/* Those of the system have no bounds; those of a socket have these (tcp(7)). */
+	st->keep_idle_s = clamp(keepalive_time_when(tp) / HZ, 1, MAX_TCP_KEEPIDLE);
+	st->keep_interval_s = clamp(keepalive_intvl_when(tp) / HZ, 1, MAX_TCP_KEEPINTVL);
+	st->keep_probes = clamp(keepalive_probes(tp), 1, MAX_TCP_KEEPCNT);
 }
 
 /* What tcp_info tells of a socket that began when it took the connection. */

@@ -186,6 +186,8 @@ static inline void vpipe_tcp_frames_sacked(struct sock *sk, const struct xen_vpi
 					   const u8 *guest_mac, struct net_device *dev,
 					   struct sk_buff_head *frames)
 {
+	/* The peer's FIN has a place in the sequence, though rcv_nxt does not count it. */
+	u32 seq = st->rcv_nxt + (st->state == XEN_VPIPE_TCP_CLOSE_WAIT);
 	struct tcp_sack_block sack[VPIPE_TCP_FRAME_SACKS];
 	unsigned int n = 0;
 	struct sk_buff *skb;
@@ -202,14 +204,14 @@ static inline void vpipe_tcp_frames_sacked(struct sock *sk, const struct xen_vpi
 			continue;
 		}
 		if (n == VPIPE_TCP_FRAME_SACKS) {
-			vpipe_tcp_frame_ack(st, guest_mac, dev, frames, st->rcv_nxt, NULL, 0, 0,
+			vpipe_tcp_frame_ack(st, guest_mac, dev, frames, seq, NULL, 0, 0,
 					    sack, n);
 			n = 0;
 		}
 		sack[n++] = (struct tcp_sack_block){ cb->seq, cb->end_seq };
 	}
 	if (n)
-		vpipe_tcp_frame_ack(st, guest_mac, dev, frames, st->rcv_nxt, NULL, 0, 0, sack, n);
+		vpipe_tcp_frame_ack(st, guest_mac, dev, frames, seq, NULL, 0, 0, sack, n);
 }
 
 #endif /* _VPIPE_TCP_FRAMES_H */
