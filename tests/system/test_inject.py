@@ -240,7 +240,7 @@ class SocketToSocket(Pipe):
 
 # How many calls fail, at least, and how many different ones: of the guest, of dom0.
 FLOORS = {FileToSocket: ((10, 9), (15, 9)), SocketToFile: ((12, 9), (10, 8)),
-          FileToFile: ((12, 9), (10, 4)), SocketToSocket: ((8, 5), (20, 8)),
+          FileToFile: ((12, 9), (10, 4)), SocketToSocket: ((8, 5), (16, 8)),
           "attach": ((75, 22), (60, 33))}
 
 
