@@ -232,14 +232,15 @@ static void flow_drop_transfers(struct vpback_flow *flow, struct list_head *list
 
 /*
  * At any time.  Waits for bios in flight.  `released`: by a guest that lives.  A connection
- * that did not go home before is lost to it, and its peer should know.
+ * that did not go home before is lost to it, and its peer should know; also when it
+ * has been on its way, and did not arrive.
  */
 void vpback_flow_destroy(struct vpback_flow *flow, bool released)
 {
 	bool reset;
 
 	vpback_sched_retire(flow->dev->sched, &flow->task);
-	reset = released && flow->live && !flow->detached;
+	reset = released && flow->live && (!flow->detached || flow->lost);
 	flow_unfeed(flow);
 	vpback_ring_forget(flow->queue, flow);
 	wait_event(flow->bios_wait, !atomic_read(&flow->bios));

@@ -323,6 +323,17 @@ static int ring_return(struct vpback_queue *queue, struct vpback_flow *flow,
 	return 0;
 }
 
+static int ring_release(struct vpback_queue *queue, struct vpback_flow *flow,
+			const struct xen_vpipe_release *args)
+{
+	if (args->flags & ~XEN_VPIPE_RELEASE_LOST)
+		return -EINVAL;
+	xa_erase(&queue->flows, flow->id);
+	flow->lost = args->flags & XEN_VPIPE_RELEASE_LOST;
+	vpback_flow_destroy(flow, true);
+	return 0;
+}
+
 static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_request *req,
 			u32 *value)
 {
@@ -352,9 +363,7 @@ static int ring_execute(struct vpback_queue *queue, const struct xen_vpipe_reque
 	case XEN_VPIPE_OP_RETURN:
 		return ring_return(queue, flow, &req->u.ret, value);
 	case XEN_VPIPE_OP_RELEASE:
-		xa_erase(&queue->flows, req->flow);
-		vpback_flow_destroy(flow, true);
-		return 0;
+		return ring_release(queue, flow, &req->u.release);
 	default:
 		return -EOPNOTSUPP;
 	}

@@ -644,13 +644,13 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset)
 	vpback_sock_charge(flow, -flow->unread_charged);
 	lock_sock(sk);
 	tcp_sk(sk)->repair = 0;
+	/* Only written, not set, when it was frozen: it is still hashed. */
+	if (flow->detached)
+		WRITE_ONCE(sk->sk_state, flow->tcp_state);
 	if (reset) {
 		sock_set_flag(sk, SOCK_LINGER);
 		sk->sk_lingertime = 0;
 	} else {
-		/* Only written, not set, when it was frozen: it is still hashed. */
-		if (flow->detached)
-			WRITE_ONCE(sk->sk_state, flow->tcp_state);
 		vpipe_tcp_stop_timers(sk);
 		if (sk->sk_state != TCP_CLOSE)
 			tcp_set_state(sk, TCP_CLOSE);

@@ -290,6 +290,7 @@ struct vpback_flow {
 	int queue_status;		/* that of a QUEUE which failed: none may follow */
 	bool complete;			/* all of them */
 	bool live;			/* what had been sent came: it can receive */
+	bool lost;			/* the frontend could not take it home */
 	int sock_error;			/* as sendmsg said it, negative */
 	bool want_acks;			/* kick at each acknowledgement */
 	bool want_space;		/* kick when there is room again */

@@ -237,6 +237,8 @@ int vpfront_command_simple(struct vpfront_flow *flow, u16 op)
 
 	if (!call)
 		return -EIO;
+	if (op == XEN_VPIPE_OP_RELEASE && flow->lost)
+		call->req.u.release.flags = XEN_VPIPE_RELEASE_LOST;
 	if (op == XEN_VPIPE_OP_DETACH)
 		call->req.u.detach = (struct xen_vpipe_detach){
 			.settle_ms = flow->settle_sent,
@@ -246,7 +248,7 @@ int vpfront_command_simple(struct vpfront_flow *flow, u16 op)
 }
 
 /* What comes back must continue what was given away. */
-static bool command_state_plausible(struct vpfront_flow *flow,
+static bool command_state_continues(struct vpfront_flow *flow,
 				    const struct xen_vpipe_tcp_state *st)
 {
 	const struct xen_vpipe_tcp_state *was = &flow->sock.state;
@@ -270,6 +272,20 @@ static bool command_state_plausible(struct vpfront_flow *flow,
 	       st->max_window >= st->snd_wnd &&
 	       !(was->state == XEN_VPIPE_TCP_CLOSE_WAIT &&
 		 (received || st->state != XEN_VPIPE_TCP_CLOSE_WAIT));
+}
+
+static int command_judge_state(struct vpfront_flow *flow, const struct xen_vpipe_tcp_state *st)
+{
+	const struct xen_vpipe_tcp_state *was = &flow->sock.state;
+
+	if (command_state_continues(flow, st))
+		return 0;
+	pr_err_ratelimited("vpipe-front: what came back does not continue the connection: state %u from %u, error %d, unread %u (%u kept), queue %u, sent %u of %u, received %u, taken %u of %u\n",
+			   st->state, was->state, st->error, st->unread, flow->unread_kept,
+			   st->write_seq - st->snd_una, st->write_seq - was->write_seq,
+			   flow->sent, st->rcv_nxt - was->rcv_nxt, flow->taken,
+			   flow->sock.source ? flow->sock.unread : 0);
+	return -EPROTO;
 }
 
 /* Bytes that came home: those that the socket has kept are left out. */
@@ -307,7 +323,7 @@ int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 		goto out;
 	if (!offset) {
 		memcpy(st, vpfront_ring_page(flow->queue, call->page[0]), sizeof(*st));
-		ret = command_state_plausible(flow, st) ? 0 : -EPROTO;
+		ret = command_judge_state(flow, st);
 		if (ret)
 			goto out;
 		vpfront_sock_thaw_begin(&flow->sock, st);

@@ -138,6 +138,7 @@ static void flow_return(struct vpfront_flow *flow)
 		ret = -EPROTO;
 	if (ret) {
 		pr_err_ratelimited("vpipe-front: a connection did not come back: %d\n", ret);
+		flow->lost = true;
 		vpfront_sock_abort(&flow->sock, ECONNRESET);
 	} else {
 		vpfront_sock_thaw_end(&flow->sock, &st);

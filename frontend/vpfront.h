@@ -243,6 +243,7 @@ struct vpfront_flow {
 	u32 unread_kept;		/* of them: those that the socket has still got */
 	u32 sent, taken;		/* bytes moved into the socket and out of it, modulo 2^32 */
 	bool cancel_sent, detach_sent;
+	bool lost;			/* it could not be taken home: RELEASE says so */
 	bool fin_sent;			/* with DETACH: the program has closed its socket */
 	u32 settle_sent;		/* likewise, ms */
 

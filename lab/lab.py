@@ -86,7 +86,8 @@ XEN_FAST = "watchdog=0 bootscrub=0 spec-ctrl=no,eager-fpu xpti=off"
 BAD = re.compile(r"BUG\b|WARNING|Oops|INFO: (possible|task|suspicious|rcu)|rcu: .*(stall|self-det)"
                  r"|self-detected stall|soft lockup|hard LOCKUP|KFENCE|KASAN|UBSAN|KCSAN"
                  r"|general protection|blocked for more than|Call Trace|Kernel panic"
-                 r"|unable to handle|refcount_t|list_(add|del) corruption|scheduling while atomic|Bad page")
+                 r"|unable to handle|refcount_t|list_(add|del) corruption|scheduling while atomic|Bad page"
+                 r"|does not continue the connection")
 
 
 class Lab:

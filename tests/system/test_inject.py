@@ -5,6 +5,7 @@ byte is lost, the next transfer is offloaded, and nothing stays behind.
 """
 
 import collections
+import errno
 import functools
 import itertools
 import shlex
@@ -268,14 +269,14 @@ def test_transfers(faulty, pipe, record_property):
             one.end()
 
 
-def fail_for_long(rig, call, command):
-    """The guest's command while that call of dom0, once it was made, fails and fails."""
-    for n in range(1, 20):
-        rig.dom0.run(f"cd /sys/module/{MODULES['dom0']}/parameters;"
-                     f"echo 1000 >again; echo {n} >fail_nth")
+def fail_for_long(rig, side, call, command):
+    """The guest's command while that call of one side, once it was made, fails and fails."""
+    machine, parameters = getattr(rig, side), f"/sys/module/{MODULES[side]}/parameters"
+    for n in range(1, 60):
+        machine.run(f"cd {parameters}; echo 1000 >again; echo {n} >fail_nth")
         said = lines(rig.guest.run(command).out)[0]
-        failed = rig.dom0.run(f"cd /sys/module/{MODULES['dom0']}/parameters;"
-                              "echo 0 >again; echo 0 >fail_nth; cat failed").out.strip()
+        failed = machine.run(f"cd {parameters}; echo 0 >again; echo 0 >fail_nth;"
+                             " cat failed").out.strip()
         if failed == call:
             return n, said
     raise AssertionError(f"{call} was never reached")
@@ -288,17 +289,29 @@ def test_queue_without_memory(faulty):
     """
     call = "vpipe_tcp_append: tcp_sendmsg_locked"
     one = FileToSocket(faulty, f"send:{4 * LENGTH} pipe:0:all", trust=0)
-    n, said = fail_for_long(faulty, call, one.command)
+    n, said = fail_for_long(faulty, "dom0", call, one.command)
     assert said["errors"] == 0 and said["copied"] == LENGTH, said
     got = one.received(n)[-1]
     assert got["bytes"] == 5 * LENGTH and got["sha256"] == said["sha256"]
     one.end()
     # Nothing was sent that is not acknowledged: live at once.
     one = FileToSocket(faulty, "cork send:500 pipe:500:all")
-    n, said = fail_for_long(faulty, call, one.command)
+    n, said = fail_for_long(faulty, "dom0", call, one.command)
     assert said["errno"] == 104 and said["offloaded"] == said["copied"] == 0, said
     assert one.received(n)[-1]["bytes"] <= 500
     one.end()
+
+
+def test_return_without_memory(faulty):
+    """What comes back finds no memory in the guest: the connection is lost, both ends are told."""
+    for fs in make(faulty, *FILESYSTEMS[0]):
+        one = SocketToFile(fs)
+        take = one.command.split(";", maxsplit=1)[0]
+        said = fail_for_long(fs, "guest", "vpipe_tcp_append: tcp_sendmsg_locked", take)[1]
+        assert said["moved"] == LENGTH and said["end"] == errno.ECONNRESET, said
+        # The source has one connection at a time: that one has ended.
+        assert lines(fs.guest.run(take).out)[0]["rest"] == MORE
+        one.end()
 
 
 def test_attach(faulty, record_property):

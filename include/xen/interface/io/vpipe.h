@@ -356,11 +356,14 @@ struct xen_vpipe_return {
 
 /*
  * RELEASE: forget the flow, at any time.  Its shadow socket goes without a FIN
- * (with a RST when it was live and did not detach with status 0); frames go to the
- * frontend again.  Status: -ENOENT.
+ * (with a RST when it was live and did not detach with status 0, or when the frontend
+ * says with XEN_VPIPE_RELEASE_LOST that it could not take the connection home); frames
+ * go to the frontend again.  Status: -ENOENT, -EINVAL unknown flags.
  */
+#define XEN_VPIPE_RELEASE_LOST	1
 struct xen_vpipe_release {
-	uint32_t reserved[12];
+	uint32_t flags;
+	uint32_t reserved[11];
 };
 
 struct xen_vpipe_request {
