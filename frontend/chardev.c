@@ -386,6 +386,26 @@ static long ioc_submit(struct vpfront_context *ctx, void __user *user)
 	return ret;
 }
 
+/*
+ * A signal has come to who waits for it: he is told how to ask for its end.  When he dies,
+ * it ends by itself, and nobody reaps it.
+ */
+static long transfer_interrupted(struct vpfront_context *ctx, struct vpfront_pipe *pipe,
+				 struct vpipe_ioc_transfer *args, void __user *user, u32 size)
+{
+	if (fatal_signal_pending(current)) {
+		vpfront_pipe_cancel(pipe, true);
+		transfer_reap(ctx, pipe);
+	} else {
+		args->op = pipe->id;
+		spin_lock(&ctx->lock);
+		pipe->sync = false;
+		spin_unlock(&ctx->lock);
+	}
+	vpfront_pipe_put(pipe);
+	return put_args(args, sizeof(*args), user, size) ?: -EINTR;
+}
+
 static long ioc_transfer(struct vpfront_context *ctx, void __user *user)
 {
 	struct vpipe_ioc_transfer args;
@@ -399,15 +419,8 @@ static long ioc_transfer(struct vpfront_context *ctx, void __user *user)
 	if (IS_ERR(pipe))
 		return PTR_ERR(pipe);
 	/* Pairs with the release in vpfront_chardev_finished: the result is there. */
-	ret = wait_event_state(pipe->wait, smp_load_acquire(&pipe->finished),
-			       (TASK_KILLABLE | TASK_FREEZABLE));
-	if (ret) {
-		/* The process dies: the operation ends by itself, nobody reaps it. */
-		vpfront_pipe_cancel(pipe, true);
-		transfer_reap(ctx, pipe);
-		vpfront_pipe_put(pipe);
-		return -EINTR;
-	}
+	if (wait_event_freezable(pipe->wait, smp_load_acquire(&pipe->finished)))
+		return transfer_interrupted(ctx, pipe, &args, user, size);
 	args.op = 0;
 	args.result = pipe->result;
 	transfer_reap(ctx, pipe);

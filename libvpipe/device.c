@@ -55,7 +55,20 @@ bool vpipe_device_offers(int device, enum vpipe_kind kind)
 	return !device_info(device, &info) && info.connected && info.kinds & 1U << kind;
 }
 
-/* Returns 0 or the errno of the device. */
+/* Waits for the end of an operation, whatever signals come.  0 or the errno of the device. */
+static int device_complete(int device, uint64_t op, struct vpipe_result *result)
+{
+	struct vpipe_ioc_complete c = { .size = sizeof(c), .op = op };
+	int ret;
+
+	do
+		ret = ioctl(device, VPIPE_IOC_COMPLETE, &c);
+	while (ret && errno == EINTR);
+	*result = c.result;
+	return ret ? errno : 0;
+}
+
+/* Likewise. */
 static int device_transfer(const struct vpipe_move *m, struct vpipe *vp, int device,
 			   struct vpipe_result *result)
 {
@@ -78,10 +91,11 @@ static int device_transfer(const struct vpipe_move *m, struct vpipe *vp, int dev
 		t.in_fd = -1;
 		t.out_fd = -1;
 	}
-	if (ioctl(device, VPIPE_IOC_TRANSFER, &t))
-		return errno;
-	*result = t.result;
-	return 0;
+	if (!ioctl(device, VPIPE_IOC_TRANSFER, &t)) {
+		*result = t.result;
+		return 0;
+	}
+	return errno == EINTR && t.op ? device_complete(device, t.op, result) : errno;
 }
 
 bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp, int device,

@@ -10,6 +10,7 @@
  *     epoll       the same, waiting before the line comes; both are read at the end
  *     shutdown    for writing          close
  *     fork        a child sends 100 bytes       hold    a child keeps it and ends with a line
+ *     signal      10 signals to the thread that transfers, each when the one before was handled
  *   {"begun":"WHAT"}, {"did":what it returned,"errno":,"us":how long it took}, and at the end
  *   {"moved":,"error":,"offloaded":,"copied":}.
  */
@@ -19,6 +20,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +37,8 @@
 #define SOME 100
 
 static struct {
+	pthread_t thread;
+	sem_t handled;
 	int file, fd, error;
 	int64_t moved;
 	struct vpipe_transfer_info info;
@@ -99,6 +104,27 @@ static long child(const char *what)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static void handler(int number)
+{
+	(void)number;
+	sem_post(&job.handled);
+}
+
+static long signals(void)
+{
+	struct sigaction action = { .sa_handler = handler };
+	int i;
+
+	sem_init(&job.handled, 0, 0);
+	sigaction(SIGUSR1, &action, NULL);
+	for (i = 0; i < 10; i++) {
+		pthread_kill(job.thread, SIGUSR1);
+		while (sem_wait(&job.handled))
+			;
+	}
+	return 0;
+}
+
 static long meddle(const char *what)
 {
 	struct pollfd pfd = { .fd = job.fd, .events = POLLIN };
@@ -124,12 +150,13 @@ static long meddle(const char *what)
 		return close(job.fd);
 	if (!strcmp(what, "fork") || !strcmp(what, "hold"))
 		return child(what);
+	if (!strcmp(what, "signal"))
+		return signals();
 	die("unknown: %s", what);
 }
 
 int cmd_meddle(int argc, char **argv)
 {
-	pthread_t thread;
 	double began;
 	char line[16];
 	long did;
@@ -140,7 +167,7 @@ int cmd_meddle(int argc, char **argv)
 	if (job.file < 0)
 		die("%s: %s", argv[3], strerror(errno));
 	job.fd = tcp_connect(argv[1], argv[2]);
-	if (pthread_create(&thread, NULL, transfer, NULL))
+	if (pthread_create(&job.thread, NULL, transfer, NULL))
 		die("no thread");
 	if (strcmp(argv[4], "epoll") && !fgets(line, sizeof(line), stdin))
 		return 1;
@@ -149,7 +176,7 @@ int cmd_meddle(int argc, char **argv)
 	errno = 0;
 	did = meddle(argv[4]);
 	printf("{\"did\":%ld,\"errno\":%d,\"us\":%.0f}\n", did, errno, now_us() - began);
-	pthread_join(thread, NULL);
+	pthread_join(job.thread, NULL);
 	if (!strcmp(argv[4], "pollin") || !strcmp(argv[4], "epoll"))
 		get(0);
 	printf("{\"moved\":%lld,\"error\":%d,\"offloaded\":%llu,\"copied\":%llu}\n",

@@ -99,6 +99,16 @@ def test_does_not_wait(rig, what):
     whole(transfer, got, SOME if did["did"] == SOME else 0)
 
 
+def test_signals(rig):
+    """Their handlers run at once, and the transfer goes on."""
+    client, job, _ = start(rig, "signal")
+    begin(rig, job)
+    job.wait_output('"did"', timeout=20)
+    _, transfer, got = end(rig, client, job)
+    whole(transfer, got)
+    assert transfer["offloaded"] == SIZE
+
+
 @pytest.mark.parametrize("what", ["option", "info"])
 def test_options(rig, what):
     client, job, _ = start(rig, what)

@@ -140,8 +140,8 @@ struct vpipe_result {
 
 /*
  * VPIPE_IOC_SUBMIT: start an operation and return.
- * VPIPE_IOC_TRANSFER: the same, then wait for its end and reap it (killable: a
- * signal that is not fatal does not interrupt it, as with sendfile on a disk).
+ * VPIPE_IOC_TRANSFER: the same, then wait for its end and reap it.  When a signal comes
+ * first it is as after VPIPE_IOC_SUBMIT: `op` is set, and VPIPE_IOC_COMPLETE waits on.
  *
  * Descriptors come from `handle`, or from in_fd/out_fd and `kind` when handle is
  * VPIPE_NO_HANDLE (errors as for VPIPE_IOC_CREATE).
@@ -182,7 +182,8 @@ struct vpipe_result {
  *             of one file
  *   EOVERFLOW offset + length does not fit a file offset
  *   ENXIO     the offset lies behind the end of the source file
- *   EAGAIN    (SUBMIT) more operations open than allowed
+ *   EAGAIN    more operations open than allowed
+ *   EINTR     (TRANSFER) a signal came first (the operation goes on)
  */
 struct vpipe_ioc_transfer {
 	__u32 size;		/* in */
@@ -195,7 +196,7 @@ struct vpipe_ioc_transfer {
 	__s64 out_offset;	/* in: bytes */
 	__u64 length;		/* in: bytes */
 	__u64 user_data;	/* in: comes back with the completion */
-	__u64 op;		/* out: the operation's number, never 0 (SUBMIT) */
+	__u64 op;		/* in: 0; out: the operation's number, or 0 when it was reaped */
 	struct vpipe_result result; /* out (TRANSFER) */
 };
 

@@ -156,6 +156,26 @@ static int driver_transfer(struct vpipe_ioc_transfer *t)
 		.reason = driver.reason,
 		.error = driver.error,
 	};
+	if (!driver.signals)
+		return 0;
+	driver.running = t->result;
+	memset(&t->result, 0, sizeof(t->result));
+	t->op = RUNNING;
+	errno = EINTR;
+	return -1;
+}
+
+/* Of the one that a signal has come to. */
+static int driver_complete(struct vpipe_ioc_complete *c)
+{
+	assert_int_equal(c->size, sizeof(*c));
+	assert_int_equal(c->flags, 0);
+	assert_int_equal(c->op, RUNNING);
+	if (--driver.signals) {
+		errno = EINTR;
+		return -1;
+	}
+	c->result = driver.running;
 	return 0;
 }
 
@@ -178,6 +198,8 @@ static int driver_ioctl(unsigned long request, void *arg)
 		return 0;
 	case VPIPE_IOC_TRANSFER:
 		return driver_transfer(arg);
+	case VPIPE_IOC_COMPLETE:
+		return driver_complete(arg);
 	default:
 		fail_msg("unexpected ioctl %#lx", request);
 		return -1;

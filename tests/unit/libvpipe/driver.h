@@ -10,6 +10,7 @@
 #include "support.h"
 
 #define RACERS	8	/* threads that may make handles */
+#define RUNNING	77	/* the number of an operation that goes on */
 
 struct driver {
 	/* Orders */
@@ -23,12 +24,14 @@ struct driver {
 	uint32_t error;
 	struct vpipe_ioc_info info;
 	bool slow_create;
+	unsigned int signals;	/* that come during a transfer; counted down */
 	bool step_ordered;	/* sendfile(2) and copy_file_range(2) answer this: */
 	int step_error;		/* 0: that nothing was moved */
 	/* Records */
 	unsigned int opens, creates, destroys, transfers;
 	struct vpipe_ioc_create handles[2 * RACERS];
 	struct vpipe_ioc_transfer last;
+	struct vpipe_result running;	/* of one that a signal has come to */
 	pthread_mutex_t lock;	/* the records */
 };
 extern struct driver driver;

@@ -259,6 +259,20 @@ static void test_device_errors(void **state)
 	}
 }
 
+/* Signals do not end a transfer, and nothing is moved twice. */
+static void test_signals(void **state)
+{
+	(void)state;
+	for (unsigned int signals = 1; signals < 4; signals++) {
+		driver_setup(state);
+		driver.signals = signals;
+		assert_int_equal(vpipe_file_to_file_fd(files.in, files.out, 0, SIZE, 0), SIZE);
+		expect_info(SIZE, 0, VPIPE_DECLINED_NOT, 0, 0);
+		assert_int_equal(driver.signals, 0);
+		assert_int_equal(driver.transfers, 1);
+	}
+}
+
 /* Kernels and file systems that cannot send or copy, or say that there is nothing. */
 static void test_step_unsupported(void **state)
 {
@@ -427,6 +441,7 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		with_files(test_signals),
 		cmocka_unit_test(test_continue),
 		cmocka_unit_test_setup(test_continue_content, driver_setup),
 		with_files(test_done),
