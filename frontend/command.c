@@ -326,7 +326,9 @@ int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 		ret = command_judge_state(flow, st);
 		if (ret)
 			goto out;
-		vpfront_sock_thaw_begin(&flow->sock, st);
+		ret = vpfront_sock_thaw_begin(&flow->sock, st);
+		if (ret)
+			goto out;
 	}
 	*bytes = call->value;
 	if (*bytes > st->unread + st->write_seq - st->snd_una - offset ||

@@ -65,6 +65,12 @@ void vpfront_flow_kick(struct vpfront_flow *flow)
 		vpfront_flow_put(flow);
 }
 
+/* Some work of a flow's, when a grace period has passed from now on. */
+void vpfront_flow_queue_rcu(struct rcu_work *work)
+{
+	queue_rcu_work(flow_wq, work);
+}
+
 static void flow_idle_timer(struct timer_list *timer)
 {
 	vpfront_flow_kick(container_of(timer, struct vpfront_flow, idle_timer));
@@ -546,5 +552,6 @@ int vpfront_flow_init(void)
 
 void vpfront_flow_exit(void)
 {
+	rcu_barrier();		/* for _queue_rcu */
 	destroy_workqueue(flow_wq);
 }

@@ -7,7 +7,8 @@
  * state; poison: sk_state is written (not set) to TCP_CLOSE, which makes the receive
  * path and the deferred send handlers leave the socket alone, so that a frame that
  * slips through changes nothing.  The send queue stays in the socket until the backend
- * has taken it.
+ * has taken it.  When that is so, and no frame can slip through any more, the shell gets
+ * its state back, so that ss(8) shows a connection.
  *
  * Of a source the bytes that were received and not read go along as well; they
  * stay here until the connection is back.
@@ -25,6 +26,9 @@
 #include <vpipe/tcp_carry.h>
 
 #define MAX_BUFFER	(64ULL << 20)
+
+/* More bytes queued than any send buffer may have (SO_SNDBUF in net/core/sock.c). */
+#define NO_ROOM		(INT_MAX / 2)
 
 /*
  * Does somebody sleep inside a receive call?  He would find a closed socket when he wakes
@@ -242,12 +246,53 @@ void vpfront_sock_unfreeze(struct vpfront_sock *vs)
 	vpfront_strays_end(vs);
 }
 
+/* No frame that passed strays.c before the freeze is on its way here any more. */
+static void sock_show_work(struct work_struct *work)
+{
+	struct vpfront_sock *vs = container_of(to_rcu_work(work), struct vpfront_sock, show);
+	struct sock *sk = vs->sk;
+
+	lock_sock(sk);
+	if (vs->frozen && !vs->thawing) {
+		/* Who has read the old ops, and sends only now, finds no room, and waits. */
+		WRITE_ONCE(sk->sk_wmem_queued, sk->sk_wmem_queued + NO_ROOM);
+		WRITE_ONCE(sk->sk_state, vs->tcp_state);
+		vs->shown = true;
+	}
+	release_sock(sk);
+	sock_put(sk);
+	vpfront_flow_put(container_of(vs, struct vpfront_flow, sock));
+}
+
 /* The backend has all of it: what was to be sent, it will send. */
 void vpfront_sock_left(struct vpfront_sock *vs)
 {
 	lock_sock(vs->sk);
 	vpipe_tcp_purge_queue(vs->sk);
 	release_sock(vs->sk);
+	INIT_RCU_WORK(&vs->show, sock_show_work);
+	kref_get(&container_of(vs, struct vpfront_flow, sock)->ref);
+	sock_hold(vs->sk);
+	vpfront_flow_queue_rcu(&vs->show);
+}
+
+/*
+ * The shell is to be a socket again.  False: somebody has ended it meanwhile, as ss -K
+ * does.  Socket locked.
+ */
+static bool sock_hide(struct vpfront_sock *vs)
+{
+	struct sock *sk = vs->sk;
+
+	if (vs->thawing)
+		return !vs->ended;
+	vs->thawing = true;
+	vs->ended = vs->shown && sk->sk_state == TCP_CLOSE;
+	if (vs->shown)
+		WRITE_ONCE(sk->sk_wmem_queued, sk->sk_wmem_queued - NO_ROOM);
+	if (!vs->ended)
+		WRITE_ONCE(sk->sk_state, TCP_CLOSE);
+	return !vs->ended;
 }
 
 /*
@@ -321,9 +366,9 @@ static void sock_make_room(struct sock *sk, const struct xen_vpipe_tcp_state *st
 
 /*
  * The connection comes back: everything but the queues.  From here to thaw_end only
- * thaw_data may follow; the socket still takes no frames.
+ * thaw_data may follow; the socket still takes no frames.  -ECONNABORTED: nobody wants it.
  */
-void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
+int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
 	struct sock *sk = vs->sk;
 	struct inet_connection_sock *icsk = inet_csk(sk);
@@ -331,6 +376,10 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	u32 snd = st->snd_una;
 
 	lock_sock(sk);
+	if (!sock_hide(vs)) {
+		release_sock(sk);
+		return -ECONNABORTED;
+	}
 	vpipe_tcp_purge_queue(sk);
 	sock_purge_out_of_order(sk);
 	if (vs->source)
@@ -365,6 +414,7 @@ void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp
 	vpipe_tcp_add_counters(sk, st);
 	vpipe_tcp_apply(sk, st);
 	release_sock(sk);
+	return 0;
 }
 
 /* All that was received is there. */
@@ -513,18 +563,22 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 void vpfront_sock_abort(struct vpfront_sock *vs, int error)
 {
 	struct sock *sk = vs->sk;
+	bool alive;
 
 	lock_sock(sk);
 	vpipe_tcp_purge_queue(sk);
 	if (vs->source)		/* how much of it has been moved is not known */
 		sock_drop_unread(sk, tcp_sk(sk)->rcv_nxt);
-	WRITE_ONCE(sk->sk_state, vs->tcp_state);
+	alive = sock_hide(vs);
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
 	vpfront_conntrack_closed(sk, &vs->state);
-	WRITE_ONCE(sk->sk_err, error);
-	tcp_done(sk);
-	sk_error_report(sk);
+	if (alive) {
+		WRITE_ONCE(sk->sk_state, vs->tcp_state);
+		WRITE_ONCE(sk->sk_err, error);
+		tcp_done(sk);
+		sk_error_report(sk);
+	}
 	sock_wake(sk);
 	release_sock(sk);
 	vpfront_strays_end(vs);

@@ -165,7 +165,10 @@ struct vpfront_sock {
 	int tcp_state;				/* TCP_ESTABLISHED or TCP_CLOSE_WAIT */
 	u32 unread;				/* bytes received and not read, as frozen */
 	bool source;				/* they have gone along */
-	bool frozen;
+	bool frozen;				/* a shell */
+	bool shown;				/* which looks like a connection */
+	bool thawing, ended;			/* on its way back; which nobody wants */
+	struct rcu_work show;			/* ... from when no frame can reach it */
 
 	/* strays.c's */
 	struct hlist_node stray_node;		/* RCU */
@@ -186,7 +189,7 @@ bool vpfront_sock_awaited(struct vpfront_sock *vs);
 bool vpfront_sock_awaits_room(struct vpfront_sock *vs);
 bool vpfront_sock_all_read(struct vpfront_sock *vs, u32 taken);
 bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
-void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
+int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
 			   u32 offset, const void *data, u32 len);
 void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
@@ -255,6 +258,7 @@ struct vpfront_flow {
 
 void vpfront_flow_put(struct vpfront_flow *flow);
 void vpfront_flow_kick(struct vpfront_flow *flow);
+void vpfront_flow_queue_rcu(struct rcu_work *work);
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt);
 int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool source);
 int vpfront_flow_freeze(struct vpfront_flow *flow);
