@@ -308,7 +308,8 @@ def test_return_without_memory(faulty):
         one = SocketToFile(fs)
         take = one.command.split(";", maxsplit=1)[0]
         said = fail_for_long(fs, "guest", "vpipe_tcp_append: tcp_sendmsg_locked", take)[1]
-        assert said["moved"] == LENGTH and said["end"] == errno.ECONNRESET, said
+        assert said["moved"] > LENGTH - 4096, said
+        assert errno.ECONNRESET in (said["errno"], said["end"]), said
         # The source has one connection at a time: that one has ended.
         assert lines(fs.guest.run(take).out)[0]["rest"] == MORE
         one.end()
