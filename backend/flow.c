@@ -19,6 +19,7 @@
 void vpback_flow_kick_all(struct vpback_flow *flow)
 {
 	vpback_pipe_kick(flow);
+	smp_mb();	/* what has happened, before whom it concerns; as vpback_flow_feed() */
 	if (!READ_ONCE(flow->feeder))
 		return;
 	spin_lock_bh(&flow->dev->feed_lock);
@@ -85,6 +86,7 @@ void vpback_flow_feed(struct vpback_flow *flow, struct vpback_transfer *transfer
 	transfer->sink = sink;
 	WRITE_ONCE(sink->feeder, flow);
 	spin_unlock_bh(&flow->dev->feed_lock);
+	smp_mb();	/* that, before how the sink is; as vpback_flow_kick_all() */
 }
 
 /* Nobody gives to the flow any more, and does not do so when this returns. */

@@ -21,6 +21,9 @@
 /* How long an entry is kept whose end it did not see: as long as TIME_WAIT's. */
 #define CLOSED_TIMEOUT		(2 * 60 * HZ)
 
+/* ... and one that sees nothing for a while; the first frame after that sets its own. */
+#define AWAY_TIMEOUT		(5 * 24 * 60 * 60 * HZ)
+
 static struct nf_conn *conntrack_find(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
 	static const struct nf_conntrack_zone zone = { .dir = NF_CT_DEFAULT_ZONE_DIR };
@@ -59,6 +62,7 @@ int vpfront_conntrack_leave(struct sock *sk, const struct xen_vpipe_tcp_state *s
 		ct->proto.tcp.seen[0].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
 		ct->proto.tcp.seen[1].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
 		spin_unlock_bh(&ct->lock);
+		WRITE_ONCE(ct->timeout, nfct_time_stamp + AWAY_TIMEOUT);
 	}
 	nf_conntrack_put(&ct->ct_general);
 	return ret;

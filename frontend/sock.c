@@ -384,6 +384,7 @@ int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_
 	sock_purge_out_of_order(sk);
 	if (vs->source)
 		sock_drop_unread(sk, st->rcv_nxt - st->unread);
+	vs->bytes_received = tp->bytes_received + st->bytes_received;
 
 	tp->snd_una = snd;
 	tp->snd_sml = snd;
@@ -532,6 +533,7 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
+	tp->bytes_received = vs->bytes_received;	/* bytes that came back are no new ones */
 	sock_set_window(vs, st);
 	sock_make_room(sk, st);
 

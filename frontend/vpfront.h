@@ -164,6 +164,7 @@ struct vpfront_sock {
 	struct xen_vpipe_tcp_state state;	/* as frozen */
 	int tcp_state;				/* TCP_ESTABLISHED or TCP_CLOSE_WAIT */
 	u32 unread;				/* bytes received and not read, as frozen */
+	u64 bytes_received;			/* as tcp_info has it */
 	bool source;				/* they have gone along */
 	bool frozen;				/* a shell */
 	bool shown;				/* which looks like a connection */

@@ -16,6 +16,9 @@
 
 #include "vpfront.h"
 
+/* Operations whose driver is taken away end by then, or are broken off. */
+#define LEAVE_TIMEOUT		(5 * HZ)
+
 static unsigned int max_queues;
 module_param(max_queues, uint, 0444);
 MODULE_PARM_DESC(max_queues, "queues to the backend (0: one a vCPU; default 0)");
@@ -315,8 +318,11 @@ static void vpfront_remove(struct xenbus_device *xbdev)
 	xenbus_begin_closing(dev);
 	/* As long as the backend answers, nothing need be lost. */
 	if (!READ_ONCE(dev->broken) && xbdev->otherend &&
-	    xenbus_read_driver_state(xbdev->otherend) == XenbusStateConnected)
+	    xenbus_read_driver_state(xbdev->otherend) == XenbusStateConnected) {
+		xenbus_kick_flows(dev);		/* operations end where they are */
 		vpfront_flow_quiesce(dev);
+		wait_event_timeout(dev->wait, xenbus_idle(dev), LEAVE_TIMEOUT);
+	}
 	if (!xenbus_idle(dev))
 		xenbus_break(dev);
 	if (dev->nr_queues && xbdev->otherend &&

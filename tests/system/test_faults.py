@@ -3,6 +3,8 @@
 import itertools
 import statistics
 
+import pytest
+
 from rig import PEER, lines
 
 MIB = 1 << 20
@@ -123,6 +125,23 @@ def test_detach_in_the_middle(rig):
     got = lines(client.wait(timeout=30, check=True).out)[-1]
     assert sent["sha256"] == got["sha256"] and sent["bytes"] == 64 * MIB
     assert sent["errors"] == 0 and sent["copied"] > 0
+    rig.attach()
+    rig.settle()
+    works(rig, file)
+
+
+@pytest.mark.long
+def test_unbound_in_the_middle(rig):
+    """Likewise, when it is the guest's driver that is taken away from its device."""
+    file = rig.read_only(64 * MIB)
+    client, job = start(rig, file, "stall", after=3 * MIB)
+    rig.guest.run("cd /sys/bus/xen/drivers/vpipe*; echo vpipe-0 >unbind", timeout=60)
+    client.write(b"on\n")
+    sent = lines(job.wait(timeout=120, check=True).out)[0]
+    got = lines(client.wait(timeout=30, check=True).out)[-1]
+    assert sent["sha256"] == got["sha256"] and sent["bytes"] == 64 * MIB
+    assert sent["errors"] == 0 and sent["copied"] > 0
+    rig.detach()
     rig.attach()
     rig.settle()
     works(rig, file)
