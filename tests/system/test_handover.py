@@ -11,9 +11,18 @@ import pytest
 from demo import set_mtu
 from net import Counts, Talk, captured, path, start_talk
 from pipes import MIB
-from rig import GUEST, lines
+from rig import GUEST, PEER, PEER6, lines
 
 long = pytest.mark.long
+
+
+@pytest.fixture(params=[PEER, PEER6], ids=["IPv4", "IPv6"])
+def either(rig, request):
+    """The rig, with a peer that is talked to by one family or the other."""
+    rig.address = request.param
+    yield rig
+    rig.address = PEER
+
 
 COUNT = 110         # hand-overs of each connection of the matrix
 # The peer sends all the time, as much as is read: some more is on its way at any moment.
@@ -54,12 +63,12 @@ def all_offloaded(result):
     return result
 
 
-def test_quick(rig):
+def test_quick(either):
     """Each role, over a path as good as it gets."""
-    file = file_for(rig)
-    counts = Counts(rig)
+    file = file_for(either)
+    counts = Counts(either)
     for role in as_sink, as_source, as_both:
-        all_offloaded(Talk(rig, file, **role(20)).result())
+        all_offloaded(Talk(either, file, **role(20)).result())
     assert counts.end().hand_overs() >= 20 * 4
 
 
@@ -75,12 +84,12 @@ def test_quick_bad_path(rig):
 @pytest.mark.parametrize("reorder", [0, 1], ids="reorder{}".format)
 @pytest.mark.parametrize("loss", [0, 0.1, 1], ids="loss{}".format)
 @pytest.mark.parametrize("delay", [0, 1, 20], ids="{}ms".format)
-def test_matrix(rig, delay, loss, reorder):
+def test_matrix(either, delay, loss, reorder):
     """At once, because most of the time they wait."""
-    file = file_for(rig)
-    counts = Counts(rig)
-    with path(rig, delay, loss, reorder), captured(rig, f"matrix-{delay}-{loss}-{reorder}"):
-        talks = [Talk(rig, file, **role()) for role in (as_sink, as_source, as_both)]
+    file = file_for(either)
+    counts = Counts(either)
+    with path(either, delay, loss, reorder), captured(either, f"matrix-{delay}-{loss}-{reorder}"):
+        talks = [Talk(either, file, **role()) for role in (as_sink, as_source, as_both)]
         for talk in talks:
             all_offloaded(talk.result(timeout=200))
     counts.end()
@@ -112,12 +121,12 @@ roles = pytest.mark.parametrize("role", [as_sink, as_source, as_both], ids=lambd
 @long
 @rtts
 @roles
-def test_nothing_sent_again(rig, delay, role):
+def test_nothing_sent_again(either, delay, role):
     """1,000 hand-overs while both ends send."""
-    file = file_for(rig, 24 * MIB)
+    file = file_for(either, 24 * MIB)
     name = f"again-{role.__name__}-{delay}"
-    with lossless(rig, name, delay, 1000) as results:
-        results.append(all_offloaded(Talk(rig, file, **role(1050)).result(timeout=400)))
+    with lossless(either, name, delay, 1000) as results:
+        results.append(all_offloaded(Talk(either, file, **role(1050)).result(timeout=400)))
 
 
 @long
@@ -142,23 +151,23 @@ def test_several_send_nothing_again(rig, delay):
 
 @long
 @rtts
-def test_closing_window(rig, delay):
+def test_closing_window(either, delay):
     """The peer's window closes and opens again and again: nothing is sent in vain."""
-    file = file_for(rig, 64 * MIB)
+    file = file_for(either, 64 * MIB)
     talk = {"steps": "send:1000 pipe:40000 recv:300 drain", "repeat": 1050,
             "peer": "--send all --pace 700:3000 --rcvbuf 16384 --stall 60000:8000"}
-    with lossless(rig, f"window-{delay}", delay, 1000) as results:
-        results.append(all_offloaded(Talk(rig, file, **talk).result(timeout=500)))
+    with lossless(either, f"window-{delay}", delay, 1000) as results:
+        results.append(all_offloaded(Talk(either, file, **talk).result(timeout=500)))
 
 
 @long
 @rtts
-def test_closing_own_window(rig, delay):
+def test_closing_own_window(either, delay):
     """The guest reads less than the peer would send: its own window is shut most times."""
-    file = file_for(rig)
+    file = file_for(either)
     talk = {**as_source(1050), "peer": "--send all"}
-    with lossless(rig, f"own-window-{delay}", delay, 1000) as results:
-        results.append(all_offloaded(Talk(rig, file, **talk).result(timeout=500)))
+    with lossless(either, f"own-window-{delay}", delay, 1000) as results:
+        results.append(all_offloaded(Talk(either, file, **talk).result(timeout=500)))
 
 
 # Nothing waits for a round trip
@@ -181,23 +190,23 @@ def cost(rig, file, one, rounds, delay, pause=""):
 
 
 @long
-def test_no_round_trip(rig):
+def test_no_round_trip(either):
     """A small transfer costs less than 5 ms beyond the wire time, there and back."""
-    file = file_for(rig)
-    cost(rig, file, "pipe:4096", 20, 0)      # everything once
-    ordinary, handed = cost(rig, file, "pipe:4096", 100, 20)
+    file = file_for(either)
+    cost(either, file, "pipe:4096", 20, 0)      # everything once
+    ordinary, handed = cost(either, file, "pipe:4096", 100, 20)
     assert ordinary >= 20, "there is no delay"
     assert handed - ordinary < 5, f"ordinary {ordinary} ms, with a hand-over {handed} ms"
 
 
 @long
-def test_no_round_trip_receiving(rig):
+def test_no_round_trip_receiving(either):
     """The same when the request is received by a transfer."""
     size, count = 4096, 100
     steps = " ".join(f"send:500 {what}:{size} send:500 recv:{size} lap"
                      for what in ("recv", "pull"))
-    with path(rig, 20):
-        talk = Talk(rig, file_for(rig), steps, count, f"--answer 500:{size}",
+    with path(either, 20):
+        talk = Talk(either, file_for(either), steps, count, f"--answer 500:{size}",
                     options="--nodelay 1 --scratch /mnt/scratch")
         result = all_offloaded(talk.result(timeout=300))
     ordinary, pulled = (result.times[name]["median"] / 1000 for name in ("lap", "lap#2"))
