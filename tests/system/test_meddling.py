@@ -4,6 +4,8 @@ sleeps so that a signal cannot reach him, and each call has the effect that it h
 connection, at once or when the transfer has ended.
 """
 
+import errno
+
 import pytest
 
 from net import STATS, stats
@@ -186,3 +188,12 @@ def test_shown(rig):
     begin(rig, job)
     whole(*end(rig, client, job)[1:])
     assert "ESTAB" in shown and "cwnd" in shown, f"ss says: {shown!r}"
+
+
+def test_destroyed(rig):
+    """By ss -K, which takes effect when the transfer has ended: the peer is told as well."""
+    client, job, port = start(rig, "info")
+    rig.guest.run(f"timeout 10 ss -K dport = :{port}")
+    begin(rig, job)
+    _, transfer, got = end(rig, client, job)
+    assert transfer["moved"] == SIZE and got["errno"] == errno.ECONNRESET, (transfer, got)
