@@ -334,8 +334,10 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 	u32 sent = flow->state.snd_nxt - flow->state.snd_una;
 	u32 total = flow->state.write_seq - flow->state.snd_una;
 	struct sock *sk = flow->socket->sk;
+	struct kvec bytes = { .iov_base = (void *)data, .iov_len = len };
 	struct tcp_sock *tp = tcp_sk(sk);
 	int sndbuf, ret = 0;
+	struct iov_iter from;
 	bool last = false;
 	u32 n;
 
@@ -343,16 +345,16 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		return -EINVAL;
 	if (len == total - flow->queued)
 		last = true;
+	iov_iter_kvec(&from, ITER_SOURCE, &bytes, 1, len);
 	lock_sock(sk);
 	sndbuf = sk->sk_sndbuf;
 	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
 	if (flow->queued < sent) {
 		n = min(len, sent - flow->queued);
-		ret = vpipe_tcp_append_sent(sk, data, n);
+		ret = vpipe_tcp_append_sent(sk, &from, n);
 		tp->repair = 1;		/* more of it may come */
 		if (!ret) {
 			flow->queued += n;
-			data += n;
 			len -= n;
 			if (flow->queued == sent && tp->snd_nxt != flow->state.snd_nxt)
 				ret = -EPROTO;
@@ -361,7 +363,7 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		}
 	}
 	if (!ret && len) {
-		ret = vpipe_tcp_append(sk, data, len, 0);
+		ret = vpipe_tcp_append(sk, &from, len, 0);
 		if (!ret)
 			flow->queued += len;
 	}

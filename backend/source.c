@@ -212,7 +212,8 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 				break;
 			}
 			chunk = source_open_chunk(flow, transfer, list);
-			if (!chunk)
+			/* When what is in it has been given, more may go by reference. */
+			if (!chunk || (sink && chunk->length))
 				break;
 			cond_resched();
 			room = min3((u64)room, (u64)source_room(chunk), transfer->unread);

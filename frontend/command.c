@@ -288,15 +288,23 @@ static int command_judge_state(struct vpfront_flow *flow, const struct xen_vpipe
 	return -EPROTO;
 }
 
-/* Bytes that came home: those that the socket has kept are left out. */
+/* Bytes that came home with a RETURN: those that the socket has kept are left out. */
 static int command_take_bytes(struct vpfront_flow *flow, const struct xen_vpipe_tcp_state *st,
-			      u32 offset, const void *data, u32 len)
+			      u32 offset, const struct vpfront_call *call, u32 len)
 {
 	u32 skip = offset < flow->unread_kept ? min(flow->unread_kept - offset, len) : 0;
+	struct kvec page[XEN_VPIPE_RETURN_PAGES - 1];
+	struct iov_iter from;
+	unsigned int i;
 
-	if (len == skip)
-		return 0;
-	return vpfront_sock_thaw_data(&flow->sock, st, offset + skip, data + skip, len - skip);
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		page[i] = (struct kvec){
+			.iov_base = vpfront_ring_page(flow->queue, call->page[i + 1]),
+			.iov_len = XEN_VPIPE_PAGE_SIZE,
+		};
+	iov_iter_kvec(&from, ITER_SOURCE, page, ARRAY_SIZE(page), len);
+	iov_iter_advance(&from, skip);
+	return vpfront_sock_thaw_data(&flow->sock, st, offset + skip, &from);
 }
 
 /* One RETURN: the state into *st, up to 19 pages of bytes into the socket. */
@@ -304,8 +312,7 @@ int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 			   struct xen_vpipe_tcp_state *st, u32 *bytes)
 {
 	struct vpfront_call *call;
-	u32 i, left;
-	int ret;
+	int ret, i;
 
 	call = command_alloc(flow, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES);
 	if (!call)
@@ -336,14 +343,7 @@ int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 		ret = -EPROTO;
 		goto out;
 	}
-	for (i = 1, left = *bytes; left && !ret; i++) {
-		u32 n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
-
-		ret = command_take_bytes(flow, st, offset,
-					 vpfront_ring_page(flow->queue, call->page[i]), n);
-		left -= n;
-		offset += n;
-	}
+	ret = command_take_bytes(flow, st, offset, call, *bytes);
 out:
 	vpfront_ring_call_free(flow->queue, call);
 	return ret;

@@ -432,28 +432,24 @@ static void sock_set_window(struct vpfront_sock *vs, const struct xen_vpipe_tcp_
 	tp->compressed_ack_rcv_nxt = tp->rcv_nxt;
 }
 
-/* Up to `len` of the bytes at `offset`, which are all of one kind; how many, or an error. */
+/* Those of the bytes at `offset` that are of one kind; how many, or an error. */
 static int sock_put_bytes(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
-			  u32 offset, const void *data, u32 len)
+			  u32 offset, struct iov_iter *from)
 {
 	u32 sent = st->unread + st->snd_nxt - st->snd_una;
 	struct tcp_sock *tp = tcp_sk(vs->sk);
+	u32 len = iov_iter_count(from);
 	int ret;
 
 	if (offset < st->unread) {
 		len = min(len, st->unread - offset);
-		tp->repair = 1;
-		tp->repair_queue = TCP_RECV_QUEUE;
-		ret = vpipe_tcp_append(vs->sk, data, len, 0);
-		tp->repair_queue = TCP_NO_QUEUE;
-		tp->repair = 0;
-		return ret ?: len;
+		return vpipe_tcp_append_received(vs->sk, from, len) ?: len;
 	}
 	sock_set_window(vs, st);
 	if (offset >= sent)
-		return vpipe_tcp_append(vs->sk, data, len, 0) ?: len;
+		return vpipe_tcp_append(vs->sk, from, len, 0) ?: len;
 	len = min(len, sent - offset);
-	ret = vpipe_tcp_append_sent(vs->sk, data, len);
+	ret = vpipe_tcp_append_sent(vs->sk, from, len);
 	if (ret || offset + len < sent)
 		return ret ?: len;
 	vpipe_tcp_age_queue(vs->sk, st);
@@ -465,7 +461,7 @@ static int sock_put_bytes(struct vpfront_sock *vs, const struct xen_vpipe_tcp_st
  * queue, then those that it has not acknowledged, which are the send queue.
  */
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
-			   u32 offset, const void *data, u32 len)
+			   u32 offset, struct iov_iter *from)
 {
 	struct sock *sk = vs->sk;
 	int rcvbuf, sndbuf, ret = 0;
@@ -476,13 +472,9 @@ int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	WRITE_ONCE(sk->sk_rcvbuf, INT_MAX / 2);	/* the window allowed them */
 	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);	/* and there they had room */
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
-	while (len && ret >= 0) {
-		ret = sock_put_bytes(vs, st, offset, data, len);
-		if (ret > 0) {
-			offset += ret;
-			data += ret;
-			len -= ret;
-		}
+	while (iov_iter_count(from) && ret >= 0) {
+		ret = sock_put_bytes(vs, st, offset, from);
+		offset += max(ret, 0);
 	}
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);

@@ -253,23 +253,31 @@ static inline void vpipe_tcp_ack_now(struct sock *sk)
 	vpipe_compat_send_ack(sk, tcp_sk(sk)->rcv_nxt);
 }
 
+/* As much as all sockets together never have. */
+#define VPIPE_TCP_ALL_PAGES	(LONG_MAX / 2)
+
 /*
- * Append bytes by the socket's own sendmsg; whole or an error.  Socket locked.  A
- * connection is worth some patience when memory is short: there is no way back.
+ * Append `len` of the bytes by the socket's own sendmsg; whole or an error.  Socket locked.
+ * There is no way back for what has been acknowledged or sent: a connection is worth some
+ * patience when memory is short, and the limit of what all sockets may have (tcp_mem)
+ * does not apply to it.
  */
-static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len, int flags)
+static inline int vpipe_tcp_append(struct sock *sk, struct iov_iter *from, size_t len, int flags)
 {
-	struct kvec vec = { .iov_base = (void *)data, .iov_len = len };
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL | flags };
 	unsigned int tries = VPIPE_TCP_TRIES;
 	int ret;
 
-	iov_iter_kvec(&msg.msg_iter, ITER_SOURCE, &vec, 1, len);
+	msg.msg_iter = *from;
+	iov_iter_truncate(&msg.msg_iter, len);
+	iov_iter_advance(from, len);
 	while (msg_data_left(&msg)) {
+		atomic_long_sub(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);
 		ret = tcp_sendmsg_locked(sk, &msg, msg_data_left(&msg));
+		atomic_long_add(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);
 		if (ret > 0)
 			continue;
-		if (ret && ret != -ENOMEM && ret != -EAGAIN)
+		if (ret && ret != -ENOMEM && ret != -ENOBUFS && ret != -EAGAIN)
 			return ret;
 		if (!--tries)
 			return -ENOMEM;
@@ -282,14 +290,28 @@ static inline int vpipe_tcp_append(struct sock *sk, const void *data, size_t len
  * Append bytes that had been sent already, and count as sent.  With MSG_EOR, because the
  * last ones would stay unsent if the kernel waited for more (autocork).
  */
-static inline int vpipe_tcp_append_sent(struct sock *sk, const void *data, size_t len)
+static inline int vpipe_tcp_append_sent(struct sock *sk, struct iov_iter *from, size_t len)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	int ret;
 
 	tp->repair = 1;
 	tp->repair_queue = TCP_SEND_QUEUE;
-	ret = vpipe_tcp_append(sk, data, len, MSG_EOR);
+	ret = vpipe_tcp_append(sk, from, len, MSG_EOR);
+	tp->repair_queue = TCP_NO_QUEUE;
+	tp->repair = 0;
+	return ret;
+}
+
+/* Append bytes that were received and not read.  In large pieces they take less memory. */
+static inline int vpipe_tcp_append_received(struct sock *sk, struct iov_iter *from, size_t len)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int ret;
+
+	tp->repair = 1;
+	tp->repair_queue = TCP_RECV_QUEUE;
+	ret = vpipe_tcp_append(sk, from, len, 0);
 	tp->repair_queue = TCP_NO_QUEUE;
 	tp->repair = 0;
 	return ret;

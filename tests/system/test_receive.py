@@ -155,6 +155,19 @@ def test_size_limit(fs):
     assert check(fs, "/fs/limit", 0, 2 * MIB) == 2 * MIB
 
 
+def test_little_memory(fs):
+    """What comes home finds room, however little the guest's sockets may have together."""
+    setting = "/proc/sys/net/ipv4/tcp_mem"
+    usual = fs.guest.run(f"cat {setting}").out.strip()
+    try:
+        took = take(fs, "/fs/little", 0, MIB, sent=7 * MIB,
+                    how=f"'then:usleep 300000; echo 40 50 60 >{setting}'")
+    finally:
+        fs.guest.run(f"echo {usual} >{setting}")
+    assert (took["moved"], took["errno"], took["offloaded"]) == (MIB, 0, MIB)
+    assert (took["rest"], took["end"]) == (6 * MIB, 0)
+
+
 def test_detach_in_the_middle(fs):
     job, port = source(fs, 16 * MIB, pause=5 * MIB)
     taking = fs.guest.spawn(f"/payload/vptest take {PEER} {port} /fs/detach 0 {16 * MIB}")
