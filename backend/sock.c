@@ -336,9 +336,9 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 	struct sock *sk = flow->socket->sk;
 	struct kvec bytes = { .iov_base = (void *)data, .iov_len = len };
 	struct tcp_sock *tp = tcp_sk(sk);
-	int sndbuf, ret = 0;
 	struct iov_iter from;
 	bool last = false;
+	int ret = 0;
 	u32 n;
 
 	if (len > total - flow->queued)
@@ -347,8 +347,6 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 		last = true;
 	iov_iter_kvec(&from, ITER_SOURCE, &bytes, 1, len);
 	lock_sock(sk);
-	sndbuf = sk->sk_sndbuf;
-	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
 	if (flow->queued < sent) {
 		n = min(len, sent - flow->queued);
 		ret = vpipe_tcp_append_sent(sk, &from, n);
@@ -369,7 +367,6 @@ int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len)
 	}
 	if (!ret && last)
 		smp_store_release(&flow->complete, true);	/* as in _create */
-	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	release_sock(sk);
 	/* What frames may have come to cannot be taken back. */
 	flow->queue_status = ret && flow->live ? -ECONNRESET : ret;

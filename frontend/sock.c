@@ -464,21 +464,15 @@ int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 			   u32 offset, struct iov_iter *from)
 {
 	struct sock *sk = vs->sk;
-	int rcvbuf, sndbuf, ret = 0;
+	int ret = 0;
 
 	lock_sock(sk);
-	rcvbuf = sk->sk_rcvbuf;
-	sndbuf = sk->sk_sndbuf;
-	WRITE_ONCE(sk->sk_rcvbuf, INT_MAX / 2);	/* the window allowed them */
-	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);	/* and there they had room */
 	WRITE_ONCE(sk->sk_state, vs->tcp_state);
 	while (iov_iter_count(from) && ret >= 0) {
 		ret = sock_put_bytes(vs, st, offset, from);
 		offset += max(ret, 0);
 	}
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);
-	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
-	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 	release_sock(sk);
 	return min(ret, 0);
 }

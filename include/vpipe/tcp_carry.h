@@ -253,37 +253,46 @@ static inline void vpipe_tcp_ack_now(struct sock *sk)
 	vpipe_compat_send_ack(sk, tcp_sk(sk)->rcv_nxt);
 }
 
-/* As much as all sockets together never have. */
-#define VPIPE_TCP_ALL_PAGES	(LONG_MAX / 2)
+/* More than all sockets together ever have, and little enough for many at a time. */
+#define VPIPE_TCP_ALL_PAGES	(LONG_MAX >> 20)
+
+/* As large as a buffer may be (net/core/sock.c). */
+#define VPIPE_TCP_ALL_BYTES	(INT_MAX / 2)
 
 /*
  * Append `len` of the bytes by the socket's own sendmsg; whole or an error.  Socket locked.
- * There is no way back for what has been acknowledged or sent: a connection is worth some
- * patience when memory is short, and the limit of what all sockets may have (tcp_mem)
- * does not apply to it.
+ * There is no way back for what has been acknowledged or sent: it had room where it comes
+ * from, so neither the buffers' sizes nor the limit of what all sockets may have (tcp_mem)
+ * apply; and a connection is worth some patience when memory is short.
  */
 static inline int vpipe_tcp_append(struct sock *sk, struct iov_iter *from, size_t len, int flags)
 {
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL | flags };
+	int sndbuf = sk->sk_sndbuf, rcvbuf = sk->sk_rcvbuf, ret = 0;
 	unsigned int tries = VPIPE_TCP_TRIES;
-	int ret;
 
 	msg.msg_iter = *from;
 	iov_iter_truncate(&msg.msg_iter, len);
 	iov_iter_advance(from, len);
 	while (msg_data_left(&msg)) {
+		/* Each time: when there is no memory the kernel makes the buffer small. */
+		WRITE_ONCE(sk->sk_sndbuf, VPIPE_TCP_ALL_BYTES);
+		WRITE_ONCE(sk->sk_rcvbuf, VPIPE_TCP_ALL_BYTES);
 		atomic_long_sub(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);
 		ret = tcp_sendmsg_locked(sk, &msg, msg_data_left(&msg));
 		atomic_long_add(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);
 		if (ret > 0)
 			continue;
 		if (ret && ret != -ENOMEM && ret != -ENOBUFS && ret != -EAGAIN)
-			return ret;
+			break;
+		ret = -ENOMEM;
 		if (!--tries)
-			return -ENOMEM;
+			break;
 		msleep(VPIPE_TCP_PAUSE_MS);
 	}
-	return 0;
+	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
+	return min(ret, 0);
 }
 
 /*
