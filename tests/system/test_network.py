@@ -236,7 +236,7 @@ def bridge_filtered(host):
 
 
 @pytest.mark.parametrize("address", [PEER, PEER6], ids=["ipv4", "ipv6"])
-@pytest.mark.parametrize("where", ["dom0"])
+@pytest.mark.parametrize("where", ["guest", "dom0"])
 def test_strict_firewall(rig, where, address):
     """It sees nothing strange, in many hand-overs with both ends sending."""
     with contextlib.ExitStack() as stack:
