@@ -178,7 +178,8 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	int ret;
 
 	list_for_each_entry(link, &dev->links, node)
-		if (link->handle == st->vif && netif_running(link->netdev))
+		if (link->handle == st->vif && netif_running(link->netdev) &&
+		    rcu_access_pointer(link->vif))	/* it may have been unplugged */
 			found = link;
 	if (!found)
 		return ERR_PTR(-ENODEV);

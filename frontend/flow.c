@@ -20,6 +20,7 @@
 #include <linux/net.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <net/netevent.h>
 #include <net/sock.h>
 
 #include "vpfront.h"
@@ -34,6 +35,9 @@ MODULE_PARM_DESC(idle_ms, "how long a connection stays with the driver domain fo
  * milliseconds, and the kernel does the rest as for any.
  */
 #define CLOSE_SETTLE_MS		2000
+
+/* How often to see whether connections would still leave the way that the backend knows. */
+#define WATCH_MS		1000
 
 #define FLOWS_HASH_BITS		8
 
@@ -69,6 +73,15 @@ void vpfront_flow_kick(struct vpfront_flow *flow)
 void vpfront_flow_queue_rcu(struct rcu_work *work)
 {
 	queue_rcu_work(flow_wq, work);
+}
+
+/* A frame of the connection has come by a vif that is not the one by which it leaves. */
+void vpfront_flow_astray(struct vpfront_sock *vs)
+{
+	struct vpfront_flow *flow = container_of(vs, struct vpfront_flow, sock);
+
+	WRITE_ONCE(flow->look, true);
+	vpfront_flow_kick(flow);
 }
 
 static void flow_idle_timer(struct timer_list *timer)
@@ -198,8 +211,29 @@ static void flow_advance(struct vpfront_flow *flow)
 static bool flow_must_go(struct vpfront_flow *flow)
 {
 	return flow->wanted || READ_ONCE(flow->sock.carrier) || READ_ONCE(flow->dev->closing) ||
-	       READ_ONCE(flow->dev->broken) || time_after_eq(jiffies, flow->idle_until) ||
+	       READ_ONCE(flow->dev->broken) || READ_ONCE(flow->rerouted) ||
+	       time_after_eq(jiffies, flow->idle_until) ||
 	       (READ_ONCE(flow->input) && vpfront_sock_awaited(&flow->sock));
+}
+
+/* Another next hop, another route or none: the guest's kernel knows what to do, dom0 does not. */
+static void flow_look(struct vpfront_flow *flow)
+{
+	struct sock *sk = NULL;
+
+	spin_lock(&flows_lock);
+	if (flow->state == VPFRONT_FLOW_BUSY || flow->state == VPFRONT_FLOW_IDLE) {
+		sk = flow->sock.sk;
+		sock_hold(sk);		/* an operation may be about to end */
+	}
+	spin_unlock(&flows_lock);
+	if (!sk)
+		return;
+	if (!flow->rerouted && vpfront_route_changed(&flow->sock)) {
+		WRITE_ONCE(flow->rerouted, true);
+		vpfront_ring_kick_pipe(flow->queue, flow);
+	}
+	sock_put(sk);
 }
 
 static void flow_work(struct work_struct *work)
@@ -207,6 +241,8 @@ static void flow_work(struct work_struct *work)
 	struct vpfront_flow *flow = container_of(work, struct vpfront_flow, work);
 	bool returning;
 
+	if (xchg(&flow->look, false))
+		flow_look(flow);
 	spin_lock(&flows_lock);
 	if (flow->state == VPFRONT_FLOW_IDLE && flow_must_go(flow))
 		flow->state = VPFRONT_FLOW_RETURNING;
@@ -216,6 +252,38 @@ static void flow_work(struct work_struct *work)
 		flow_advance(flow);
 	vpfront_flow_put(flow);
 }
+
+/* Runs as long as a connection is away. */
+static void flow_watch(struct work_struct *work)
+{
+	struct vpfront_flow *flow;
+	bool any = false;
+	int bucket;
+
+	spin_lock(&flows_lock);
+	hash_for_each(flows_by_sock, bucket, flow, node) {
+		any = true;
+		WRITE_ONCE(flow->look, true);
+		vpfront_flow_kick(flow);
+	}
+	spin_unlock(&flows_lock);
+	if (any)
+		queue_delayed_work(flow_wq, to_delayed_work(work), msecs_to_jiffies(WATCH_MS));
+}
+
+static DECLARE_DELAYED_WORK(flow_watch_work, flow_watch);
+
+/* Somebody has said where he is.  Softirq. */
+static int flow_netevent(struct notifier_block *nb, unsigned long event, void *data)
+{
+	if (event == NETEVENT_NEIGH_UPDATE && !hash_empty(flows_by_sock))
+		mod_delayed_work(flow_wq, &flow_watch_work, 0);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block flow_netevent_nb = {
+	.notifier_call = flow_netevent,
+};
 
 /* From the event handler, under the queue's lock, in interrupt context. */
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt)
@@ -317,6 +385,7 @@ static int flow_claim(struct vpfront_pipe *pipe, struct sock *sk, bool source,
 	if (!*flow && fresh) {
 		*flow = fresh;
 		hash_add(flows_by_sock, &fresh->node, (unsigned long)sk);
+		queue_delayed_work(flow_wq, &flow_watch_work, msecs_to_jiffies(WATCH_MS));
 	} else if (!*flow) {
 		ret = -ENOENT;
 	} else if ((*flow)->state == VPFRONT_FLOW_BUSY) {
@@ -546,12 +615,21 @@ void vpfront_flow_quiesce(struct vpfront_device *dev)
 
 int vpfront_flow_init(void)
 {
+	int ret;
+
 	flow_wq = alloc_workqueue("vpipe-flow", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	return flow_wq ? 0 : -ENOMEM;
+	if (!flow_wq)
+		return -ENOMEM;
+	ret = register_netevent_notifier(&flow_netevent_nb);
+	if (ret)
+		destroy_workqueue(flow_wq);
+	return ret;
 }
 
 void vpfront_flow_exit(void)
 {
+	unregister_netevent_notifier(&flow_netevent_nb);
+	cancel_delayed_work_sync(&flow_watch_work);
 	rcu_barrier();		/* for _queue_rcu */
 	destroy_workqueue(flow_wq);
 }

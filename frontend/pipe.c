@@ -365,8 +365,11 @@ static void pipe_advance(struct vpfront_pipe *pipe)
 		return;
 	}
 	pipe_watch_pins(pipe);
-	for (i = 0; i < pipe->nr_flows; i++)
+	for (i = 0; i < pipe->nr_flows; i++) {
 		gone = gone || pipe->flow[i]->state != VPFRONT_FLOW_BUSY;
+		if (READ_ONCE(pipe->flow[i]->rerouted) && !pipe->reason)
+			pipe->reason = VPIPE_REASON_ROUTE;
+	}
 	for (i = 0; !ret && i < pipe->nr_flows; i++)
 		if ((gone || vpfront_pipe_must_stop(pipe) || pipe->reason) &&
 		    pipe->flow[i]->state == VPFRONT_FLOW_BUSY)

@@ -73,6 +73,15 @@ void vpfront_ring_kick_flows(struct vpfront_queue *queue)
 	spin_unlock_irq(&queue->lock);
 }
 
+/* Wake the operation that has the flow. */
+void vpfront_ring_kick_pipe(struct vpfront_queue *queue, struct vpfront_flow *flow)
+{
+	spin_lock_irq(&queue->lock);
+	if (flow->pipe)
+		vpfront_pipe_kick(flow->pipe);
+	spin_unlock_irq(&queue->lock);
+}
+
 /* --- responses and events ------------------------------------------------ */
 
 static const char *ring_take_responses(struct vpfront_queue *queue)

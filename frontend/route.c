@@ -30,23 +30,28 @@ static int route_vif(struct net_device *dev, u16 *handle)
 	return 0;
 }
 
-/* `owner` has the socket's own address, `peer` is the other end's. */
+/*
+ * `owner` has the socket's own address, `peer` is the other end's.  0, an enum vpipe_reason,
+ * or -EAGAIN: just now nobody knows where the next hop is.
+ */
 static int route_link(struct dst_entry *dst, const struct net_device *owner, const void *peer,
 		      struct xen_vpipe_tcp_state *st)
 {
 	struct neighbour *neigh;
-	int ret = VPIPE_REASON_ROUTE;
+	int ret = -EAGAIN;
 
 	/* An address of another interface is rewritten on its way (masquerade). */
 	if (owner != dst->dev || route_vif(dst->dev, &st->vif))
-		return ret;
+		return VPIPE_REASON_ROUTE;
 	neigh = dst_neigh_lookup(dst, peer);
 	if (!neigh)
-		return ret;
+		return VPIPE_REASON_ROUTE;
 	if (READ_ONCE(neigh->nud_state) & NUD_VALID) {
 		neigh_ha_snapshot((char *)st->nexthop, neigh, dst->dev);
 		ret = 0;
 	}
+	/* Whoever sends the frames: it is asked from time to time whether it is still there. */
+	neigh_event_send(neigh, NULL);
 	neigh_release(neigh);
 	return ret;
 }
@@ -109,15 +114,45 @@ static int route_ipv6(struct sock *sk, struct xen_vpipe_tcp_state *st)
 }
 #endif
 
+static int route_look(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+	return vpipe_tcp_is_ipv6(sk) ? route_ipv6(sk, st) : route_ipv4(sk, st);
+}
+
 /*
  * Addresses, vif, next hop and default TTL of the socket's frames.  0, or an enum
  * vpipe_reason.  Socket locked.
  */
 int vpfront_route_find(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {
-	int ret = vpipe_tcp_is_ipv6(sk) ? route_ipv6(sk, st) : route_ipv4(sk, st);
+	int ret = route_look(sk, st);
 
 	st->local_port = (__force u16)inet_sk(sk)->inet_sport;
 	st->peer_port = (__force u16)inet_sk(sk)->inet_dport;
-	return ret;
+	return ret == -EAGAIN ? VPIPE_REASON_ROUTE : ret;
+}
+
+/*
+ * Would the frames of a connection that is away leave otherwise than it was told the
+ * backend?  A next hop that does not answer is none that has changed.  May sleep.
+ */
+bool vpfront_route_changed(struct vpfront_sock *vs)
+{
+	struct xen_vpipe_tcp_state now = {};
+	bool changed = false;
+	int ret;
+
+	/* A freeze that is just going on would take us for somebody who is about to send. */
+	if (!READ_ONCE(vs->frozen))
+		return false;
+	lock_sock(vs->sk);
+	if (vs->frozen) {
+		ret = route_look(vs->sk, &now);
+		changed = READ_ONCE(vs->astray) ||
+			  (ret != -EAGAIN &&
+			   (ret || now.vif != vs->state.vif ||
+			    memcmp(now.nexthop, vs->state.nexthop, sizeof(now.nexthop))));
+	}
+	release_sock(vs->sk);
+	return changed;
 }

@@ -119,6 +119,7 @@ void vpfront_sock_init(struct vpfront_sock *vs, struct socket *socket, bool sour
 	vs->sk = socket->sk;
 	vs->source = source;
 	skb_queue_head_init(&vs->strays);
+	__skb_queue_head_init(&vs->foreign);
 }
 
 /* 0, or an enum vpipe_reason; then the socket is as it was.  May sleep. */

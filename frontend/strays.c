@@ -10,6 +10,9 @@
  * either: it takes the same queues as what the socket has sent, because it is given
  * the same hash.
  *
+ * What comes by another vif than the one by which the connection leaves the driver domain
+ * cannot hold, nor does it know what to do with it: the connection comes home.
+ *
  * A hook before conntrack, in each network namespace.  It costs others one comparison
  * as long as no connection is away.
  */
@@ -133,19 +136,33 @@ void vpfront_strays_stay(struct vpfront_sock *vs)
 	spin_unlock_bh(&vs->strays.lock);
 }
 
-static void strays_take(struct vpfront_sock *vs, struct sk_buff *skb, bool marker)
+/* Under the lock of vs->strays. */
+static void strays_keep(struct sk_buff_head *list, struct sk_buff *skb)
+{
+	if (skb_queue_len(list) < MAX_STRAYS)
+		__skb_queue_tail(list, skb);
+	else
+		kfree_skb(skb);
+}
+
+static void strays_take(struct vpfront_sock *vs, struct sk_buff *skb, int ifindex, bool marker)
 {
 	spin_lock_bh(&vs->strays.lock);
 	if (marker && !vs->strays_go)
 		strays_flush(vs);
-	if (vs->strays_over)
+	if (vs->strays_over) {
 		netif_rx(skb);
-	else if (vs->strays_go)
+	} else if (ifindex != vs->ifindex) {
+		strays_keep(&vs->foreign, skb);
+		if (!vs->astray) {
+			WRITE_ONCE(vs->astray, true);
+			vpfront_flow_astray(vs);
+		}
+	} else if (vs->strays_go) {
 		strays_send(vs, skb);
-	else if (skb_queue_len(&vs->strays) < MAX_STRAYS)
-		__skb_queue_tail(&vs->strays, skb);
-	else
-		kfree_skb(skb);
+	} else {
+		strays_keep(&vs->strays, skb);
+	}
 	spin_unlock_bh(&vs->strays.lock);
 }
 
@@ -168,7 +185,7 @@ static unsigned int strays_look(struct sk_buff *skb, const struct nf_hook_state 
 		verdict = NF_STOLEN;
 		skb = skb_share_check(skb, GFP_ATOMIC);
 		if (skb)
-			strays_take(vs, skb, marker);
+			strays_take(vs, skb, state->in->ifindex, marker);
 	}
 	rcu_read_unlock();
 	return verdict;
@@ -200,11 +217,13 @@ static unsigned int strays_ipv6(void *priv, struct sk_buff *skb,
 	return strays_look(skb, state, &key, skb_network_offset(skb) + sizeof(*ip));
 }
 
-/* The addresses are in vs->state.  From here on its frames are kept. */
+/* The addresses are in vs->state.  From here on its frames are kept.  Socket locked. */
 void vpfront_strays_begin(struct vpfront_sock *vs)
 {
+	struct dst_entry *dst = __sk_dst_get(vs->sk);
 	struct strays_key key;
 
+	vs->ifindex = dst ? dst->dev->ifindex : 0;
 	sock_hold(vs->sk);	/* until _end: the program may close it before */
 	vs->net = sock_net(vs->sk);
 	vs->txhash = READ_ONCE(vs->sk->sk_txhash);
@@ -249,7 +268,7 @@ void vpfront_strays_end(struct vpfront_sock *vs)
 	rcu_read_lock();
 	spin_lock_bh(&vs->strays.lock);
 	vs->strays_over = true;		/* for whoever has found it just before */
-	while ((skb = __skb_dequeue(&vs->strays)))
+	while ((skb = __skb_dequeue(&vs->strays)) || (skb = __skb_dequeue(&vs->foreign)))
 		if (strays_set_dev(vs, skb))
 			netif_rx(skb);
 	spin_unlock_bh(&vs->strays.lock);

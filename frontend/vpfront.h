@@ -91,6 +91,7 @@ struct vpfront_pipe *vpfront_ring_flow_bind(struct vpfront_queue *queue,
 struct vpfront_pipe *vpfront_ring_flow_put(struct vpfront_queue *queue,
 					   struct vpfront_flow *flow);
 void vpfront_ring_kick_flows(struct vpfront_queue *queue);
+void vpfront_ring_kick_pipe(struct vpfront_queue *queue, struct vpfront_flow *flow);
 
 /* --- capture.c: the bios of reads and writes that never reach the disk --- */
 
@@ -153,7 +154,10 @@ int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes);
 
 /* --- route.c: how a connection's frames leave ------------------------------- */
 
+struct vpfront_sock;
+
 int vpfront_route_find(struct sock *sk, struct xen_vpipe_tcp_state *st);
+bool vpfront_route_changed(struct vpfront_sock *vs);
 
 /* --- sock.c: a live connection, out of and back into a socket ------------ */
 
@@ -178,6 +182,9 @@ struct vpfront_sock {
 	struct sk_buff_head strays;		/* that wait; its lock serialises: */
 	bool strays_go;				/* the driver domain takes them */
 	bool strays_over;			/* the socket takes them itself */
+	int ifindex;				/* the interface by which they should come */
+	struct sk_buff_head foreign;		/* those that came by another; the same lock */
+	bool astray;				/* there were any */
 };
 
 void vpfront_sock_init(struct vpfront_sock *vs, struct socket *socket, bool source);
@@ -238,6 +245,8 @@ struct vpfront_flow {
 	enum vpfront_flow_state state;
 	bool wanted;			/* somebody waits for the socket */
 	bool away;			/* the backend has it */
+	bool look;			/* has its way changed?  The work is to see */
+	bool rerouted;			/* it has: it must come home */
 	struct work_struct work;	/* takes it home */
 	struct timer_list idle_timer;
 	unsigned long idle_until;	/* jiffies */
@@ -260,6 +269,7 @@ struct vpfront_flow {
 void vpfront_flow_put(struct vpfront_flow *flow);
 void vpfront_flow_kick(struct vpfront_flow *flow);
 void vpfront_flow_queue_rcu(struct rcu_work *work);
+void vpfront_flow_astray(struct vpfront_sock *vs);
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt);
 int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool source);
 int vpfront_flow_freeze(struct vpfront_flow *flow);

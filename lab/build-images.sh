@@ -18,7 +18,7 @@ tools_all="bash head tail dd stat truncate timeout seq date cmp lsblk strace ip 
 tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs xfs_repair
 	xfs_io xfs_quota mkfs.btrfs fallocate losetup blkdiscard dmsetup e4defrag fsfreeze
 	chattr setpriv"
-tools_guest="$tools_all $tools_fs"
+tools_guest="$tools_all $tools_fs nft"
 tools_peer="$tools_all tcpdump"
 tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter
 	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
@@ -40,7 +40,7 @@ more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred i
 more_fs="xfs btrfs overlay loop brd xts cts quota_v2 dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
 more_dom0="$more_net $more_fs br_netfilter macvlan nft_fwd_netdev nft_dup_netdev nft_log
 	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge"
-more_guest="$more_net $more_fs nd_e820 nd_pmem"
+more_guest="$more_net $more_fs nd_e820 nd_pmem nft_nat nft_redir nft_masq"
 more_peer="$more_net"
 
 # The payload of a bzImage, by its header: the setup's size in sectors, then

@@ -36,7 +36,8 @@ static const char *const result_reasons[] = {
 	[VPIPE_DECLINED_DISK] = "the file is not on a Xen virtual disk",
 	[VPIPE_DECLINED_SOCKET_TYPE] = "this type of socket is not offloaded",
 	[VPIPE_DECLINED_SOCKET_STATE] = "the socket is in a state that cannot be handed over",
-	[VPIPE_DECLINED_ROUTE] = "the connection does not use a Xen virtual interface",
+	[VPIPE_DECLINED_ROUTE] =
+		"the connection does not use a Xen virtual interface, or its route has changed",
 	[VPIPE_DECLINED_BUSY] = "already offloaded, or a limit is reached",
 	[VPIPE_DECLINED_REFUSED] = "refused by the driver domain",
 	[VPIPE_DECLINED_CONTENDED] = "somebody else waits to write the file",

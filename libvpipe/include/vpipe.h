@@ -140,7 +140,7 @@ enum vpipe_declined {
 	VPIPE_DECLINED_DISK = 5,	/* not (directly) on a Xen virtual disk */
 	VPIPE_DECLINED_SOCKET_TYPE = 6,	/* not TCP, or MPTCP, kTLS, sockmap, MD5 ... */
 	VPIPE_DECLINED_SOCKET_STATE = 7, /* urgent data, repair mode, a write under way */
-	VPIPE_DECLINED_ROUTE = 8,	/* does not leave by a Xen virtual interface */
+	VPIPE_DECLINED_ROUTE = 8,	/* not by a Xen virtual interface, or not any more */
 	VPIPE_DECLINED_BUSY = 9,	/* a socket is in use, or a limit is reached */
 	VPIPE_DECLINED_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_DECLINED_CONTENDED = 11,	/* somebody else waits to write the file */

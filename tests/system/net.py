@@ -4,7 +4,7 @@ import contextlib
 import os
 
 from lab import OUT
-from rig import PEER, lines
+from rig import lines
 
 # netem delays what leaves the peer, and what leaves dom0: half of the round trip each.
 # Nothing of the lab's own ways (virtio-serial, vif) goes there.
@@ -123,9 +123,9 @@ def duplex(rig, options=""):
     return job, port
 
 
-def start_talk(rig, file, steps, port, options="", host=PEER):
-    return rig.guest.spawn(f"exec /payload/vptest talk {options} {host} {port} {file} {steps}",
-                           stdin=None)
+def start_talk(rig, file, steps, port, options="", host=None):
+    return rig.guest.spawn(f"exec /payload/vptest talk {options} {host or rig.address} {port} "
+                           f"{file} {steps}", stdin=None)
 
 
 class Talk:

@@ -65,7 +65,7 @@ enum vpipe_reason {
 	VPIPE_REASON_DISK = 5,		/* not (directly) on a Xen virtual disk */
 	VPIPE_REASON_SOCKET_TYPE = 6,	/* not TCP, or MPTCP, kTLS, sockmap, MD5 ... */
 	VPIPE_REASON_SOCKET_STATE = 7,	/* urgent data, repair mode, a write under way ... */
-	VPIPE_REASON_ROUTE = 8,		/* does not leave by a Xen virtual interface */
+	VPIPE_REASON_ROUTE = 8,		/* not by a Xen virtual interface, or not any more */
 	VPIPE_REASON_BUSY = 9,		/* a socket is in use, or a limit is reached */
 	VPIPE_REASON_REFUSED = 10,	/* the driver domain said no */
 	VPIPE_REASON_CONTENDED = 11,	/* somebody else waits to write the file */
