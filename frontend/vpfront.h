@@ -189,7 +189,8 @@ bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
 void vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
 			   u32 offset, const void *data, u32 len);
-void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
+void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			   bool finish);
 void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 
 /* --- conntrack.c: what this kernel's connection tracking thinks of it ------- */
