@@ -355,6 +355,19 @@ def test_linger_not(rig, way, how):
     assert (peer["received"], peer["fin"]) == (talk.end, 0)
 
 
+@ways
+def test_reset_by_linger(rig, way):
+    """The same, set when dom0 has it: that alone does not bring it home."""
+    talk = Closing(rig, way, "linger:0 wait close")
+    talk.attached()
+    talk.go()
+    talk.attached()
+    talk.go()
+    talk.until(RST)
+    _, peer = talk.ended()
+    assert (peer["received"], peer["fin"]) == (talk.end, 0)
+
+
 def in_close(rig):
     rig.guest.run("until grep -qs '^3 ' /proc/$(pidof vptest)/syscall; do usleep 10000; done",
                   timeout=20)
