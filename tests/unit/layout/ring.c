@@ -52,7 +52,8 @@ MEMBER(xen_vpipe_return, reserved, 6, 2);
 MEMBER(xen_vpipe_return, page, 8, 40);
 SIZE(xen_vpipe_return, 48);
 
-MEMBER(xen_vpipe_release, reserved, 0, 48);
+MEMBER(xen_vpipe_release, flags, 0, 4);
+MEMBER(xen_vpipe_release, reserved, 4, 44);
 SIZE(xen_vpipe_release, 48);
 
 MEMBER(xen_vpipe_open, reserved, 0, 48);
