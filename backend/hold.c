@@ -9,7 +9,7 @@
  *   live        strays, then what was held, then what comes: to the shadow.  What the
  *               shadow sends waits for the marker as well, so that it does not overtake
  *               what the guest had sent
- *   freeze      what comes is held again
+ *   freeze      what comes is held again; also before, when both sides have closed
  *   RELEASE     what was held, then what comes: to the guest
  *
  * Nobody waits longer than XEN_VPIPE_HOLD_MS for a marker: then order is not certain any
@@ -132,11 +132,29 @@ void vpback_hold_live(struct vpback_flow *flow)
 	spin_unlock_bh(&flow->frames_lock);
 }
 
+/*
+ * The connection has ended as it should.  What the peer repeats is for the guest, which may
+ * have a TIME_WAIT soon; where the shadow was nobody is, who would be answered by a RST.
+ * Any context.
+ */
+void vpback_hold_over(struct vpback_flow *flow)
+{
+	spin_lock_bh(&flow->frames_lock);
+	if (flow->frames == VPBACK_FRAMES_OURS) {
+		flow->frames = VPBACK_FRAMES_HELD;
+		flow->moves_since = ktime_get();
+	}
+	flow->over = true;
+	spin_unlock_bh(&flow->frames_lock);
+}
+
 /* Wait for a frame's turn, then to the vif: what a shadow has sent.  Softirq. */
 void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb)
 {
 	spin_lock_bh(&flow->frames_lock);
-	if (flow->drained)
+	if (flow->over)
+		kfree_skb(skb);
+	else if (flow->drained)
 		vpback_netdev_send(flow->link, skb);
 	else
 		hold_keep(flow, &flow->gated, skb);

@@ -228,9 +228,13 @@ static bool pipe_settled(struct vpback_flow *flow)
 		return true;
 	if (!READ_ONCE(flow->drained))
 		return false;
-	if (READ_ONCE(flow->finish) && !flow->fin_sent && READ_ONCE(flow->complete) &&
-	    !vpback_source_held(flow))
-		vpback_sock_finish(flow);
+	if (READ_ONCE(flow->finish) && !flow->fin_sent && READ_ONCE(flow->complete)) {
+		if (!vpback_source_held(flow))
+			vpback_sock_finish(flow);
+		/* The guest's kernel has to do something else, or there is no memory. */
+		if (!flow->fin_sent)
+			return true;
+	}
 	return time_after_eq(jiffies, READ_ONCE(flow->settle_until)) || vpback_sock_settled(flow);
 }
 

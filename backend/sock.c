@@ -19,12 +19,21 @@
 
 /* --- callbacks of the socket, in any context --------------------------------- */
 
+/* Both FINs were acknowledged.  The namespace keeps no TIME_WAIT of its own: see vpipectl. */
+static bool sock_over(const struct vpback_flow *flow, const struct sock *sk)
+{
+	return sk->sk_state == TCP_CLOSE && flow->fin_sent && !sk->sk_err &&
+	       sock_flag(sk, SOCK_DONE) && tcp_sk(sk)->snd_una == tcp_sk(sk)->write_seq;
+}
+
 static void sock_notify(struct sock *sk, bool acks_only)
 {
 	struct vpback_flow *flow;
 
 	read_lock_bh(&sk->sk_callback_lock);
 	flow = sk->sk_user_data;
+	if (flow && !acks_only && sock_over(flow, sk))
+		vpback_hold_over(flow);
 	if (flow && (!acks_only || READ_ONCE(flow->want_acks) ||
 		     (READ_ONCE(flow->want_space) && sk_stream_is_writeable(sk))))
 		vpback_flow_kick_all(flow);
@@ -555,15 +564,14 @@ static u16 sock_state(struct vpback_flow *flow, struct sock *sk)
 	case TCP_FIN_WAIT1:
 		return XEN_VPIPE_TCP_ESTABLISHED;
 	case TCP_CLOSE_WAIT:
-	case TCP_CLOSING:
 	case TCP_LAST_ACK:
 		return XEN_VPIPE_TCP_CLOSE_WAIT;
+	case TCP_CLOSING:
+		return flow->fin_sent ? XEN_VPIPE_TCP_CLOSING : XEN_VPIPE_TCP_CLOSE_WAIT;
 	case TCP_FIN_WAIT2:
 		return flow->fin_sent ? XEN_VPIPE_TCP_FIN_WAIT2 : XEN_VPIPE_TCP_ESTABLISHED;
 	}
-	/* The namespace keeps no TIME_WAIT of its own: see vpipectl. */
-	if (flow->fin_sent && !sk->sk_err && sock_flag(sk, SOCK_DONE) &&
-	    tcp_sk(sk)->snd_una == tcp_sk(sk)->write_seq)
+	if (sock_over(flow, sk))
 		return flow->fin_second ? XEN_VPIPE_TCP_DONE : XEN_VPIPE_TCP_TIME_WAIT;
 	return XEN_VPIPE_TCP_CLOSED;
 }
@@ -587,7 +595,7 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 		/* Nobody will have it. */
 		st->snd_una = st->write_seq;
 		st->snd_nxt = st->write_seq;
-	} else if (flow->fin_sent && st->state <= XEN_VPIPE_TCP_CLOSE_WAIT) {
+	} else if (flow->fin_sent && vpipe_tcp_lives(st->state)) {
 		/* The guest's kernel sends the FIN again, as its own. */
 		st->write_seq--;
 		if (after(st->snd_nxt, st->write_seq))
@@ -599,7 +607,7 @@ void vpback_sock_freeze(struct vpback_flow *flow)
 			st->rcv_wup = st->rcv_nxt;
 	}
 	flow->tcp_state = sk->sk_state;
-	if (st->state <= XEN_VPIPE_TCP_CLOSE_WAIT)
+	if (vpipe_tcp_lives(st->state))
 		vpback_hold_carry(flow);
 	/* A late frame changes nothing: the receive path ignores a closed socket. */
 	WRITE_ONCE(sk->sk_state, TCP_CLOSE);

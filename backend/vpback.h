@@ -197,6 +197,7 @@ void vpback_hold_mark(struct vpback_flow *flow);
 unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_overhear(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const struct tcphdr *tcp);
+void vpback_hold_over(struct vpback_flow *flow);
 void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb);
 void vpback_hold_drained(struct vpback_flow *flow);
 void vpback_hold_live(struct vpback_flow *flow);
@@ -278,6 +279,7 @@ struct vpback_flow {
 	enum vpback_frames frames;	/* whose those of the peer are */
 	bool drained;			/* the guest has no frame of the flow any more */
 	bool home;			/* the shadow is (about to be) frozen: the guest may send */
+	bool over;			/* the shadow is no more: nothing may be sent by it */
 	struct sk_buff_head strays, held;	/* from the peer: by the guest, and after that */
 	struct sk_buff_head gated;	/* from the shadow */
 	u64 marker;			/* how the last stray is known */

@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 
 #include "vpfront.h"
+#include <vpipe/tcp_carry.h>
 
 /* The receive window cannot have let in more than this. */
 #define MAX_UNREAD		(64U << 20)
@@ -264,8 +265,10 @@ static bool command_state_continues(struct vpfront_flow *flow,
 		return flow->fin_sent && !queue && !st->unread &&
 		       st->write_seq - was->write_seq == flow->sent + 1 &&
 		       st->rcv_nxt - was->rcv_nxt == received;
-	return (st->state == XEN_VPIPE_TCP_ESTABLISHED ||
-		st->state == XEN_VPIPE_TCP_CLOSE_WAIT) &&
+	if (st->state == XEN_VPIPE_TCP_CLOSING &&
+	    (!flow->fin_sent || st->unread || was->state != XEN_VPIPE_TCP_ESTABLISHED))
+		return false;
+	return vpipe_tcp_lives(st->state) &&
 	       st->write_seq - was->write_seq == flow->sent &&
 	       queue <= MAX_QUEUE && st->snd_nxt - st->snd_una <= queue &&
 	       st->rcv_nxt - was->rcv_nxt == received &&

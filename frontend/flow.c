@@ -160,7 +160,7 @@ static void flow_return(struct vpfront_flow *flow)
 		flow->lost = true;
 		vpfront_sock_abort(&flow->sock, ECONNRESET);
 	} else {
-		vpfront_sock_thaw_end(&flow->sock, &st);
+		vpfront_sock_thaw_end(&flow->sock, &st, flow->fin_sent && !st.unread);
 	}
 	vpfront_command_simple(flow, XEN_VPIPE_OP_RELEASE);
 	flow_home(flow);

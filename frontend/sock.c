@@ -510,8 +510,24 @@ bool vpfront_sock_all_read(struct vpfront_sock *vs, u32 taken)
 	return vs->source ? taken >= vs->unread : skb_queue_empty(&vs->sk->sk_receive_queue);
 }
 
-/* All data is there: live again. */
-void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
+/*
+ * The program has closed it: the FIN, of which the peer may know by dom0, before a frame of
+ * the peer's comes.  Its acknowledgement has to fit.  Socket locked.
+ */
+static void sock_finish(struct sock *sk, u16 state)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	tcp_snd_cwnd_set(tp, max(tcp_snd_cwnd(tp), tp->packets_out + 1));
+	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
+	sk->sk_prot->shutdown(sk, SEND_SHUTDOWN);
+	if (state == XEN_VPIPE_TCP_CLOSING)
+		tcp_set_state(sk, TCP_CLOSING);
+}
+
+/* All data is there: live again.  `finish`: a FIN goes behind it. */
+void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			   bool finish)
 {
 	struct sock *sk = vs->sk;
 	struct tcp_sock *tp = tcp_sk(sk);
@@ -529,19 +545,21 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 		WRITE_ONCE(sk->sk_err, st->error ?: ECONNRESET);
 		tcp_done(sk);
 		sk_error_report(sk);
-	} else if (st->state >= XEN_VPIPE_TCP_FIN_WAIT2) {
+	} else if (!vpipe_tcp_lives(st->state)) {
 		vpfront_conntrack_closed(sk, &vs->state);
 		sock_finished(sk, st->state);
 	} else {
 		if (st->state == XEN_VPIPE_TCP_CLOSE_WAIT && sk->sk_state == TCP_ESTABLISHED)
 			sock_fin_received(sk);
-		else if (vs->source && sk->sk_state == TCP_CLOSE_WAIT)
+		else if (st->state == XEN_VPIPE_TCP_CLOSING ||
+			 (vs->source && sk->sk_state == TCP_CLOSE_WAIT))
 			WRITE_ONCE(tp->rcv_nxt, tp->rcv_nxt + 1);
+		if (st->state == XEN_VPIPE_TCP_CLOSING)
+			sock_set_flag(sk, SOCK_DONE);
 		vpipe_tcp_ack_now(sk);
 		sock_start_timers(sk);
-		/* Its FIN may be with the peer already, whose acknowledgement has to fit. */
-		if (vs->carrier)
-			tcp_snd_cwnd_set(tp, max(tcp_snd_cwnd(tp), tp->packets_out + 1));
+		if (finish)
+			sock_finish(sk, st->state);
 	}
 	sock_wake(sk);
 	release_sock(sk);

@@ -200,7 +200,8 @@ bool vpfront_sock_carry(struct vpfront_sock *vs, struct socket *carrier);
 int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
 int vpfront_sock_thaw_data(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
 			   u32 offset, struct iov_iter *from);
-void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st);
+void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st,
+			   bool finish);
 void vpfront_sock_abort(struct vpfront_sock *vs, int error);
 
 /* --- conntrack.c: what this kernel's connection tracking thinks of it ------- */

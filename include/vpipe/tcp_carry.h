@@ -34,6 +34,13 @@ static inline bool vpipe_tcp_is_ipv6(const struct sock *sk)
 #define VPIPE_TCP_TRIES		50
 #define VPIPE_TCP_PAUSE_MS	20
 
+/* Is there something to be done for the connection, or is this how it has ended? */
+static inline bool vpipe_tcp_lives(u16 state)
+{
+	return state == XEN_VPIPE_TCP_ESTABLISHED || state == XEN_VPIPE_TCP_CLOSE_WAIT ||
+	       state == XEN_VPIPE_TCP_CLOSING;
+}
+
 /* Outside of receive processing the cached clock is old, and so would be TSval. */
 static inline void vpipe_tcp_refresh_clock(struct tcp_sock *tp)
 {

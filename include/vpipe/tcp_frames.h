@@ -187,7 +187,7 @@ static inline void vpipe_tcp_frames_sacked(struct sock *sk, const struct xen_vpi
 					   struct sk_buff_head *frames)
 {
 	/* The peer's FIN has a place in the sequence, though rcv_nxt does not count it. */
-	u32 seq = st->rcv_nxt + (st->state == XEN_VPIPE_TCP_CLOSE_WAIT);
+	u32 seq = st->rcv_nxt + (st->state != XEN_VPIPE_TCP_ESTABLISHED);
 	struct tcp_sack_block sack[VPIPE_TCP_FRAME_SACKS];
 	unsigned int n = 0;
 	struct sk_buff *skb;

@@ -14,15 +14,22 @@
  *     b.STEP      a step of the second connection
  *     cork, uncork, poll (for nothing), pollin, epoll (10 s at most, until there is something
  *                 to be received)
+ *     linger:SEC, timeout:MS, keep:IDLE:INTERVAL:PROBES   SO_LINGER, TCP_USER_TIMEOUT, keepalive
+ *     shutr, shutw    shutdown() for reading, for writing
+ *     close       what is said at the end is said now
+ *     fork, reap  a child gets all descriptors; it closes them and ends
+ *     exit        without closing anything, and without a word
  *     wait        {"wait":number} and then wait for a line on standard input
  *     lap         a time is taken
- *   Then it closes for writing and reads to the end.
+ *   Then it closes for writing and reads to the end, unless it has closed.
  *     --repeat N         (1)
  *     --to PORT          the second connection
  *     --scratch FILE     for pull
  *     --nodelay 1        TCP_NODELAY
  *     --period BYTES     the pattern begins anew after so many
  *     --forge SND:RCV    make up the connection (stream_forge)
+ *     --listen N         ... or accept N, one after the other
+ *     --unwatched 1      no step is epoll
  *   An error ends the steps.  {"sent":,"received":,...} (see stream_print), of the second
  *   connection too, then {"offloaded":,"copied":,"reason":,"done":steps} and of each step
  *   and lap {"step":,"count":,"median":,"p90":,"max":} in microseconds.
@@ -38,6 +45,7 @@
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <vpipe.h>
@@ -51,6 +59,8 @@ static const char *scratch_name;
 static uint64_t offloaded, copied, scratch_at;
 static unsigned int reason, waits;
 static double lap_began;
+static int child_pipe[2];
+static pid_t child;
 
 #define WAIT_MS		10000
 #define SCRATCH_SIZE (16ULL << 20)
@@ -179,8 +189,95 @@ static int do_input(struct stream *s, int by_epoll)
 	struct epoll_event event;
 
 	if ((by_epoll ? epoll_wait(epoll_set, &event, 1, WAIT_MS) : poll(&pfd, 1, WAIT_MS)) != 1)
-		stream_error(s, ETIMEDOUT);
+		stream_error(s, ETIME);		/* ETIMEDOUT is the connection's */
 	return !s->error;
+}
+
+static int set_option(struct stream *s, int level, int name, const void *value, socklen_t len)
+{
+	if (setsockopt(s->fd, level, name, value, len))
+		stream_error(s, errno);
+	return !s->error;
+}
+
+static int set_int(struct stream *s, int name, int value)
+{
+	return set_option(s, IPPROTO_TCP, name, &value, sizeof(value));
+}
+
+/* What works by itself; -1: the step is none of these. */
+static int do_option(struct stream *s, const char *step)
+{
+	int value, interval, probes, on = 1;
+
+	if (sscanf(step, "linger:%d", &value) == 1) {
+		struct linger linger = { .l_onoff = 1, .l_linger = value };
+
+		return set_option(s, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	}
+	if (sscanf(step, "timeout:%d", &value) == 1)
+		return set_int(s, TCP_USER_TIMEOUT, value);
+	if (sscanf(step, "keep:%d:%d:%d", &value, &interval, &probes) == 3)
+		return set_int(s, TCP_KEEPIDLE, value) && set_int(s, TCP_KEEPINTVL, interval) &&
+		       set_int(s, TCP_KEEPCNT, probes) &&
+		       set_option(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	return -1;
+}
+
+static int do_fork(void)
+{
+	char none;
+
+	if (pipe(child_pipe))
+		die("pipe: %s", strerror(errno));
+	child = fork();
+	if (child < 0)
+		die("fork: %s", strerror(errno));
+	if (!child) {
+		close(child_pipe[1]);
+		_exit(read(child_pipe[0], &none, 1) != 0);
+	}
+	close(child_pipe[0]);
+	return 1;
+}
+
+static int do_reap(void)
+{
+	close(child_pipe[1]);
+	return waitpid(child, NULL, 0) == child;
+}
+
+static void say(struct stream *s)
+{
+	putchar('{');
+	stream_print(s);
+	puts("}");
+}
+
+/* How a connection ends; -1: the step is none of these. */
+static int do_end(struct stream *s, const char *step)
+{
+	int fd = s->fd;
+
+	if (!strcmp(step, "shutr") || !strcmp(step, "shutw")) {
+		if (shutdown(fd, step[4] == 'r' ? SHUT_RD : SHUT_WR))
+			stream_error(s, errno);
+		return !s->error;
+	}
+	if (!strcmp(step, "close")) {
+		s->fd = -1;		/* TCP_INFO would be a use */
+		if (close(fd))
+			stream_error(s, errno);
+		say(s);
+		return !s->error;
+	}
+	if (!strcmp(step, "fork"))
+		return do_fork();
+	if (!strcmp(step, "reap"))
+		return do_reap();
+	if (!strcmp(step, "exit"))
+		_exit(0);
+	return -1;
 }
 
 /* One step; false when there is no sense in going on. */
@@ -189,10 +286,15 @@ static int do_step(const char *step)
 	struct stream *s = strncmp(step, "b.", 2) ? &first : &second;
 	struct pollfd pfd = { .fd = s->fd, .events = POLLIN | POLLOUT };
 	unsigned long long len = 0;
-	int on;
+	int on, ret;
 
 	if (s == &second)
 		step += 2;
+	ret = do_option(s, step);
+	if (ret < 0)
+		ret = do_end(s, step);
+	if (ret >= 0)
+		return ret;
 	if (sscanf(step, "send:%llu", &len) == 1)
 		return stream_send(s, len);
 	if (sscanf(step, "pipe:%llu", &len) == 1)
@@ -245,9 +347,7 @@ static void finish(struct stream *s)
 	if (shutdown(s->fd, SHUT_WR) && !s->error)
 		stream_error(s, errno);
 	stream_recv(s, UINT64_MAX, 0);
-	putchar('{');
-	stream_print(s);
-	puts("}");
+	say(s);
 }
 
 static void rounds(char **step, int steps, size_t repeat)
@@ -299,9 +399,9 @@ static void nodelay(int fd)
 int cmd_talk(int argc, char **argv)
 {
 	const char *to = NULL, *forged = NULL;
-	unsigned int snd, rcv;
+	unsigned int snd, rcv, accepts = 0;
+	int at, quick = 0, unwatched = 0, listening;
 	size_t repeat = 1;
-	int at, quick = 0;
 
 	for (at = 1; at + 1 < argc && !strncmp(argv[at], "--", 2); at += 2) {
 		if (!strcmp(argv[at], "--repeat"))
@@ -316,6 +416,10 @@ int cmd_talk(int argc, char **argv)
 			stream_period = strtoull(argv[at + 1], NULL, 0);
 		else if (!strcmp(argv[at], "--forge"))
 			forged = argv[at + 1];
+		else if (!strcmp(argv[at], "--listen"))
+			accepts = (unsigned int)atoi(argv[at + 1]);
+		else if (!strcmp(argv[at], "--unwatched"))
+			unwatched = 1;
 		else
 			die("unknown: %s", argv[at]);
 	}
@@ -329,6 +433,17 @@ int cmd_talk(int argc, char **argv)
 		if (scratch < 0)
 			die("%s: %s", scratch_name, strerror(errno));
 	}
+	if (accepts) {
+		listening = tcp_listen(argv[at + 1]);
+		while (accepts--) {
+			first = (struct stream){ .fd = accept(listening, NULL, NULL) };
+			if (first.fd < 0)
+				die("accept: %s", strerror(errno));
+			rounds(argv + at + 3, argc - at - 3, repeat);
+			close(first.fd);
+		}
+		return 0;
+	}
 	if (!forged)
 		first.fd = tcp_connect(argv[at], argv[at + 1]);
 	else if (sscanf(forged, "%u:%u", &snd, &rcv) == 2)
@@ -339,7 +454,8 @@ int cmd_talk(int argc, char **argv)
 		nodelay(first.fd);
 		nodelay(second.fd);
 	}
-	watch(first.fd);
+	if (!unwatched)
+		watch(first.fd);
 	rounds(argv + at + 3, argc - at - 3, repeat);
 	return 0;
 }

@@ -2,10 +2,13 @@
 /*
  * vptest tcppeer LINK ADDRESS
  *   A TCP endpoint of its own, at an address that the kernel does not have, through a packet
- *   socket: it does what a script says, also what no TCP would do.  It takes one connection;
- *   both streams are the pattern.  Lines on standard input:
+ *   socket: it does what a script says, also what no TCP would do.  It takes one connection
+ *   (or makes one); both streams are the pattern.  Lines on standard input:
  *     data LEN           send the next bytes; again each 0.3 s as long as they are not acknowledged
- *     fin                ... and the end of the stream
+ *     fin                ... and the end of the stream; {"fin_acked":1}
+ *     lose LEN           the next bytes are not sent, and nothing is sent again, until:
+ *     resend             what is not acknowledged is
+ *     ignore WHAT        all: what comes is told, and not taken; fin: only its FIN is not; none
  *     seg FLAGS SEQ ACK LEN [WINDOW]   a segment, FLAGS of SAFRP; SEQ is relative to the next
  *                        byte to send, ACK to the next one expected; changes nothing here
  *     limit POS          take no byte from POS on, and let the window end there
@@ -14,8 +17,12 @@
  *     at POS LINE        do that when so many bytes were received; {"at":POS}
  *     acked POS LINE     ... when so many bytes that were sent are acknowledged; {"acked":POS}
  *     ack                an acknowledgement
- *     stop               the end, when both streams have ended (or 10 s later)
- *   Each segment without data and each with SYN, FIN, RST is told:
+ *     connect HOST PORT FROM   make the connection, from that port
+ *     reopen SEQ         make it anew, from the same port; SEQ as of seg
+ *     stamps 0           without timestamps
+ *     stop               the end, when both streams have ended, by FIN or RST (or 10 s later)
+ *   {"port":the other's} when it opens.  Each segment without data and each with SYN, FIN, RST
+ *   is told:
  *   {"flags":"A","seq":,"ack":,"window":,"len":}, seq and ack as bytes of the streams; and at
  *   the end {"received":,"fin":,"sent":,"acked":,"resent":segments that had to be sent again,
  *   "again":bytes that came again,"gaps":segments behind bytes that never came,
@@ -54,19 +61,23 @@ static uint32_t own_ip;
 static unsigned char own_mac[ETH_ALEN], peer_mac[ETH_ALEN];
 
 static struct {
-	int open, dead, fin_sent, fin_received, timestamps;
-	uint32_t peer_ip, irs, ts_recent, snd_max, edge, ack_max;
+	int open, dead, reset, connecting, fin_sent, fin_received, timestamps;
+	int held;			/* nothing is sent again */
+	uint32_t peer_ip, iss, irs, ts_recent, snd_max, edge, ack_max;
 	uint16_t port, peer_port;
 	unsigned int scale;		/* of the windows that come */
 	struct stream s;		/* what was sent; received in order */
 	uint64_t acked, limit;		/* acked: without the FIN */
-	int fin_acked;
+	int fin_acked, fin_told;
 	uint64_t hole, sack_from, sack_to;
 	unsigned int hole_left;
 	uint64_t again;
 	unsigned int resent, gaps, ts_back, ack_back, edge_back;
 	double sent_at, stop_at;
-} c = { .limit = UINT64_MAX, .hole = UINT64_MAX };
+} c = { .iss = ISS, .limit = UINT64_MAX, .hole = UINT64_MAX };
+
+static int stamps = 1;
+static enum { IGNORE_NONE, IGNORE_FIN, IGNORE_ALL } ignore;
 
 static struct {
 	char line[120];
@@ -142,7 +153,7 @@ static uint32_t rcv_nxt(void)
 
 static uint32_t snd_nxt(void)
 {
-	return ISS + 1 + (uint32_t)c.s.sent + (uint32_t)c.fin_sent;
+	return c.iss + 1 + (uint32_t)c.s.sent + (uint32_t)c.fin_sent;
 }
 
 static void transmit(unsigned int flags, uint32_t seq, uint32_t ack, uint64_t at, size_t len,
@@ -186,11 +197,11 @@ static void send_from(uint64_t at, unsigned int most)
 	for (; at < c.s.sent && most; most--) {
 		size_t n = c.s.sent - at < SEGMENT ? (size_t)(c.s.sent - at) : SEGMENT;
 
-		transmit(TH_ACK | TH_PUSH, ISS + 1 + (uint32_t)at, rcv_nxt(), at, n, window());
+		transmit(TH_ACK | TH_PUSH, c.iss + 1 + (uint32_t)at, rcv_nxt(), at, n, window());
 		at += n;
 	}
 	if (c.fin_sent && most)
-		transmit(TH_ACK | TH_FIN, ISS + 1 + (uint32_t)at, rcv_nxt(), 0, 0, window());
+		transmit(TH_ACK | TH_FIN, c.iss + 1 + (uint32_t)at, rcv_nxt(), 0, 0, window());
 	c.sent_at = now_ms();
 }
 
@@ -227,6 +238,83 @@ static void state(void)
 	exit(0);
 }
 
+static void arp_send(uint16_t op, const unsigned char *mac, uint32_t ip)
+{
+	static const unsigned char all[ETH_ALEN] = { 255, 255, 255, 255, 255, 255 };
+	struct ether_arp arp = { .ea_hdr = { htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), ETH_ALEN, 4,
+					     htons(op) } };
+	unsigned char frame[ETH_HLEN + sizeof(arp)];
+	struct ether_header *eth = (void *)frame;
+
+	memcpy(eth->ether_dhost, mac ? mac : all, ETH_ALEN);
+	memcpy(eth->ether_shost, own_mac, ETH_ALEN);
+	eth->ether_type = htons(ETHERTYPE_ARP);
+	memcpy(arp.arp_sha, own_mac, ETH_ALEN);
+	memcpy(arp.arp_spa, &own_ip, 4);
+	if (mac)
+		memcpy(arp.arp_tha, mac, ETH_ALEN);
+	memcpy(arp.arp_tpa, &ip, 4);
+	memcpy(frame + ETH_HLEN, &arp, sizeof(arp));
+	send(link_fd, frame, sizeof(frame), 0);
+}
+
+static void send_syn(void)
+{
+	c.connecting = 1;
+	c.timestamps = stamps;
+	c.ts_recent = 0;
+	transmit(TH_SYN, c.iss, 0, 0, 0, window());
+}
+
+/* The connection that was there is over; the ends of the new one are the same. */
+static void reopen(uint32_t iss)
+{
+	c.iss = iss;
+	memset(&c.s, 0, sizeof(c.s));
+	c.open = c.dead = c.reset = c.fin_sent = c.fin_received = c.fin_acked = c.fin_told = 0;
+	c.acked = 0;
+	send_syn();
+}
+
+static void ignore_what(const char *what)
+{
+	static const char * const names[] = { "none", "fin", "all" };
+
+	for (int i = 0; i < 3; i++)
+		if (!strcmp(what, names[i]))
+			ignore = i;
+}
+
+/* About what comes and goes; false: it is something else. */
+static int command_traffic(const char *line)
+{
+	unsigned long long a;
+	char word[16];
+	int port, from;
+
+	if (sscanf(line, "lose %llu", &a) == 1) {
+		c.s.sent += a;
+		c.held = 1;
+	} else if (!strcmp(line, "resend")) {
+		c.held = 0;
+		send_from(c.acked, UINT32_MAX);
+	} else if (sscanf(line, "ignore %15s", word) == 1) {
+		ignore_what(word);
+	} else if (sscanf(line, "connect %15s %d %d", word, &port, &from) == 3) {
+		if (inet_pton(AF_INET, word, &c.peer_ip) != 1)
+			die("%s is no address", word);
+		c.port = (uint16_t)from;
+		c.peer_port = (uint16_t)port;
+		c.connecting = 1;
+		arp_send(ARPOP_REQUEST, NULL, c.peer_ip);
+	} else if (sscanf(line, "stamps %d", &port) == 1) {
+		stamps = port;
+	} else {
+		return 0;
+	}
+	return 1;
+}
+
 static void command(const char *line)
 {
 	unsigned long long a = 0;
@@ -261,7 +349,9 @@ static void command(const char *line)
 		send_ack();
 	} else if (!strcmp(line, "stop")) {
 		c.stop_at = now_ms() + STOP_MS;
-	} else if (*line) {
+	} else if (sscanf(line, "reopen %lld", &seq) == 1) {
+		reopen(snd_nxt() + (uint32_t)seq);
+	} else if (*line && !command_traffic(line)) {
 		die("unknown: %s", line);
 	}
 }
@@ -338,7 +428,7 @@ static void tell(unsigned int flags, uint32_t seq, uint32_t ack, uint32_t win, s
 		if (flags & 1U << i)
 			*p++ = "FSRPA"[i];
 	printf("{\"flags\":\"%s\",\"seq\":%d,\"ack\":%d,\"window\":%u,\"len\":%zu}\n", text,
-	       (int32_t)(seq - c.irs - 1), (int32_t)(ack - ISS - 1), win, len);
+	       (int32_t)(seq - c.irs - 1), (int32_t)(ack - c.iss - 1), win, len);
 }
 
 /*
@@ -378,21 +468,28 @@ static void take(uint64_t at, const unsigned char *data, size_t len)
 		mind_hole(at, at + len);
 }
 
+/* A SYN has come, or the answer to ours. */
 static void accepted(const unsigned char *tcp, size_t head, const struct tcphdr *th, uint32_t from)
 {
 	uint32_t ts = 0;
 
+	if (!c.open)
+		printf("{\"port\":%u}\n", ntohs(th->source));
 	c.open = 1;
 	c.peer_ip = from;
 	c.peer_port = ntohs(th->source);
 	c.port = ntohs(th->dest);
 	c.irs = ntohl(th->seq);
 	c.snd_max = c.irs + 1;
-	c.ack_max = c.edge = ISS + 1;
+	c.ack_max = c.edge = c.iss + 1;
 	scale(tcp, head);
-	c.timestamps = timestamp(tcp, head, &ts);
+	c.timestamps = timestamp(tcp, head, &ts) && stamps;
 	c.ts_recent = ts;
-	transmit(TH_SYN | TH_ACK, ISS, c.irs + 1, 0, 0, window());
+	if (c.connecting)
+		send_ack();
+	else
+		transmit(TH_SYN | TH_ACK, c.iss, c.irs + 1, 0, 0, window());
+	c.connecting = 0;
 }
 
 static void segment(const unsigned char *tcp, size_t size, uint32_t from)
@@ -412,12 +509,16 @@ static void segment(const unsigned char *tcp, size_t size, uint32_t from)
 	seq = ntohl(th.seq);
 	ack = ntohl(th.ack_seq);
 	win = (uint32_t)ntohs(th.window) << c.scale;
-	if (flags & TH_SYN) {
+	if (flags & TH_SYN && !c.connecting == !(flags & TH_ACK)) {
 		if (!c.open || seq == c.irs)
 			accepted(tcp, head, &th, from);
 		return;
 	}
-	if (!c.open || ntohs(th.source) != c.peer_port || from != c.peer_ip)
+	if (ntohs(th.source) != c.peer_port || from != c.peer_ip)
+		return;
+	if (c.connecting)
+		tell(flags, seq, ack, win, len);
+	if (!c.open)
 		return;
 	if (c.dead) {
 		if (!(flags & TH_RST))
@@ -429,8 +530,15 @@ static void segment(const unsigned char *tcp, size_t size, uint32_t from)
 		watch(seq, ack, win, len, stamped, ts);
 	if (!len || flags & (TH_FIN | TH_RST))
 		tell(flags, seq, ack, win, len);
-	if ((int32_t)(ack - (ISS + 1 + (uint32_t)c.acked)) > 0) {
-		c.acked += ack - (ISS + 1 + (uint32_t)c.acked);
+	if (c.fin_sent && !c.fin_told && ack == snd_nxt()) {
+		c.fin_told = 1;
+		printf("{\"fin_acked\":1}\n");
+	}
+	c.reset |= flags & TH_RST;
+	if (ignore == IGNORE_ALL)
+		return;
+	if ((int32_t)(ack - (c.iss + 1 + (uint32_t)c.acked)) > 0) {
+		c.acked += ack - (c.iss + 1 + (uint32_t)c.acked);
 		c.fin_acked = c.acked > c.s.sent;
 		if (c.fin_acked)
 			c.acked = c.s.sent;
@@ -441,7 +549,7 @@ static void segment(const unsigned char *tcp, size_t size, uint32_t from)
 							   (uint32_t)c.s.received));
 	if (len)
 		take(at, tcp + head, len);
-	if (flags & TH_FIN && at + len == c.s.received && !c.fin_received) {
+	if (flags & TH_FIN && at + len == c.s.received && !c.fin_received && !ignore) {
 		c.fin_received = 1;
 		c.snd_max = seq + (uint32_t)len + 1;
 	}
@@ -453,25 +561,22 @@ static void segment(const unsigned char *tcp, size_t size, uint32_t from)
 
 static void arp(const unsigned char *frame, size_t len)
 {
-	struct ether_arp request;
-	unsigned char answer[ETH_HLEN + sizeof(request)];
-	struct ether_header *eth = (void *)answer;
+	struct ether_arp arp;
 
-	if (len < ETH_HLEN + sizeof(request))
+	if (len < ETH_HLEN + sizeof(arp))
 		return;
-	memcpy(&request, frame + ETH_HLEN, sizeof(request));
-	if (request.ea_hdr.ar_op != htons(ARPOP_REQUEST) || memcmp(request.arp_tpa, &own_ip, 4))
+	memcpy(&arp, frame + ETH_HLEN, sizeof(arp));
+	if (memcmp(arp.arp_tpa, &own_ip, 4))
 		return;
-	memcpy(eth->ether_dhost, request.arp_sha, ETH_ALEN);
-	memcpy(eth->ether_shost, own_mac, ETH_ALEN);
-	eth->ether_type = htons(ETHERTYPE_ARP);
-	request.ea_hdr.ar_op = htons(ARPOP_REPLY);
-	memcpy(request.arp_tha, request.arp_sha, ETH_ALEN);
-	memcpy(request.arp_tpa, request.arp_spa, 4);
-	memcpy(request.arp_sha, own_mac, ETH_ALEN);
-	memcpy(request.arp_spa, &own_ip, 4);
-	memcpy(answer + ETH_HLEN, &request, sizeof(request));
-	send(link_fd, answer, sizeof(answer), 0);
+	if (arp.ea_hdr.ar_op == htons(ARPOP_REQUEST)) {
+		uint32_t ip;
+
+		memcpy(&ip, arp.arp_spa, 4);
+		arp_send(ARPOP_REPLY, arp.arp_sha, ip);
+	} else if (c.connecting && !c.open && !memcmp(arp.arp_spa, &c.peer_ip, 4)) {
+		memcpy(peer_mac, arp.arp_sha, ETH_ALEN);
+		send_syn();
+	}
 }
 
 static void receive(void)
@@ -519,7 +624,8 @@ static void read_commands(void)
 
 static int unacknowledged(void)
 {
-	return c.open && !c.dead && (c.acked < c.s.sent || (c.fin_sent && !c.fin_acked));
+	return c.open && !c.dead && !c.reset && !c.held &&
+	       (c.acked < c.s.sent || (c.fin_sent && !c.fin_acked));
 }
 
 int cmd_tcppeer(int argc, char **argv)
@@ -551,7 +657,7 @@ int cmd_tcppeer(int argc, char **argv)
 			c.resent++;
 			send_from(c.acked, 8);
 		}
-		if (c.stop_at && (c.dead || (c.fin_received && c.fin_acked) ||
+		if (c.stop_at && (c.dead || c.reset || (c.fin_received && c.fin_acked) ||
 				  now_ms() > c.stop_at))
 			state();
 	}

@@ -434,6 +434,8 @@ struct xen_vpipe_event_page {
 #define XEN_VPIPE_TCP_FIN_WAIT2		4	/* the peer has not sent its own */
 #define XEN_VPIPE_TCP_TIME_WAIT		5	/* it has, after that */
 #define XEN_VPIPE_TCP_DONE		6	/* it had, before that: all is over */
+/* Likewise, but the FIN is not acknowledged: as if it had not been sent yet. */
+#define XEN_VPIPE_TCP_CLOSING		7	/* the peer has sent its own after that */
 
 #define XEN_VPIPE_TCP_F_SACK		(1U << 0)
 #define XEN_VPIPE_TCP_F_TIMESTAMPS	(1U << 1)
