@@ -59,14 +59,22 @@ class Bench:
         getattr(self.lab, name).run(f"mkdir -p /mnt /fs; mount {demo.DISKS[name]} /mnt &&"
                                     f" mount {SINK_DISK[name]} /fs")
 
-    def measured(self, host, command, begin):
-        """Run it with begin() once it listens; its JSON, with the CPU seconds it took."""
+    def measured(self, host, command, begin=None):
+        """
+        Run it; its JSON, with the CPU seconds it took: all, or, of a server, from when it
+        listens on and begin() is called.
+        """
         job = host.spawn(f"echo ready; read -r go; exec {command}", stdin=None)
         job.wait_output("ready", 20)
         demo.forget(self.lab)
+        if begin:
+            job.write(b"go\n")
+            job.wait_output("listening", 20)
         before = demo.cpu_seconds(self.lab)
-        job.write(b"go\n")
-        begin(job)
+        if begin:
+            begin()
+        else:
+            job.write(b"go\n")
         result = job.wait(240, check=True)
         dom0, guest = (y - x for x, y in zip(before, demo.cpu_seconds(self.lab), strict=True))
         said = json.loads(result.out.splitlines()[-1])
@@ -74,8 +82,7 @@ class Bench:
                 "domu_cpu_s": round(guest, 4), "dom0_cpu_s": round(dom0, 4)}
 
     def send_from_peer(self, host):
-        def begin(job):
-            job.wait_output("listening", 20)
+        def begin():
             self.lab.peer.run(f"/payload/vpipe-send --path sendfile /tmp/stream "
                               f"{ADDRESSES[host.name]} {self.port}", timeout=240)
         self.port += 1
@@ -91,8 +98,7 @@ class Bench:
         hide, show = (("", "") if path == "offload" or host.name == "dom0" else
                       ("mv /dev/vpipe /dev/hidden", "mv /dev/hidden /dev/vpipe"))
         host.run(hide)
-        got = self.measured(host, f"/payload/vpipe-cp --sync --json {FILE} {out}",
-                            lambda job: None)
+        got = self.measured(host, f"/payload/vpipe-cp --sync --json {FILE} {out}")
         host.run(show)
         return got
 
