@@ -18,15 +18,22 @@ def test_lengths(rig, length):
 
 
 def test_by_reference(rig):
-    """Most bytes of a bulk stream are not copied."""
+    """
+    Most bytes of a bulk stream are not copied; unless the sink is so slow that the source's
+    kernel has packed what waits (TCPRcvCollapsed) into pages that nobody else may have.
+    """
     def referenced():
         return int(rig.dom0.run("cat /sys/bus/xen-backend/devices/vpipe-*/statistics/"
                                 "referenced_bytes_total").out)
-    before = referenced()
-    said, got = relay(rig, 64 * MIB)
-    assert said["offloaded"] == got["bytes"] == 64 * MIB
-    assert got["sha256"] == rig.pattern_hash(64 * MIB)
-    assert 32 * MIB < referenced() - before <= 64 * MIB
+    shares = []
+    while not shares or max(shares) < 0.75 and len(shares) < 5:
+        before = referenced()
+        said, got = relay(rig, 64 * MIB)
+        assert said["offloaded"] == got["bytes"] == 64 * MIB
+        assert got["sha256"] == rig.pattern_hash(64 * MIB)
+        shares.append((referenced() - before) / (64 * MIB))
+        assert shares[-1] <= 1
+    assert max(shares) >= 0.75, shares
 
 
 def test_until_the_end(rig):
