@@ -352,14 +352,12 @@ static void sock_drop_unread(struct sock *sk, u32 seq)
 /*
  * Buffers have grown with the connection, as they do, but in dom0, where frames need less
  * memory.  What the peer was promised room for has to find some: a page for each segment.
- * But not more than twice what a socket of this system may have (tcp_rmem), or a
- * connection that goes to and fro would promise more each time.
  */
 static void sock_make_room(struct sock *sk, const struct xen_vpipe_tcp_state *st)
 {
 	u64 rcvbuf = atomic_read(&sk->sk_rmem_alloc) + 4ULL * tcp_receive_window(tcp_sk(sk));
 
-	rcvbuf = min(rcvbuf, 2ULL * READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]));
+	rcvbuf = min(rcvbuf, MAX_BUFFER);
 	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && (int)rcvbuf > sk->sk_rcvbuf)
 		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
