@@ -223,8 +223,10 @@ static void flow_look(struct vpfront_flow *flow)
 
 	spin_lock(&flows_lock);
 	if (flow->state == VPFRONT_FLOW_BUSY || flow->state == VPFRONT_FLOW_IDLE) {
+		/* An operation may be about to end, and to let go of both. */
 		sk = flow->sock.sk;
-		sock_hold(sk);		/* an operation may be about to end */
+		sock_hold(sk);
+		vpfront_xenbus_hold(flow->dev);
 	}
 	spin_unlock(&flows_lock);
 	if (!sk)
@@ -234,6 +236,7 @@ static void flow_look(struct vpfront_flow *flow)
 		vpfront_ring_kick_pipe(flow->queue, flow);
 	}
 	sock_put(sk);
+	vpfront_xenbus_put(flow->dev);
 }
 
 static void flow_work(struct work_struct *work)

@@ -55,20 +55,27 @@ bool vpipe_device_offers(int device, enum vpipe_kind kind)
 	return !device_info(device, &info) && info.connected && info.kinds & 1U << kind;
 }
 
-/* Waits for the end of an operation, whatever signals come.  0 or the errno of the device. */
-static int device_complete(int device, uint64_t op, struct vpipe_result *result)
+/*
+ * Waits for the end of an operation, whatever signals come.  When that cannot be known it
+ * has failed: bytes may have moved, and must not do so again.
+ */
+static void device_complete(int device, uint64_t op, struct vpipe_result *result)
 {
 	struct vpipe_ioc_complete c = { .size = sizeof(c), .op = op };
-	int ret;
 
-	do
-		ret = ioctl(device, VPIPE_IOC_COMPLETE, &c);
-	while (ret && errno == EINTR);
+	while (ioctl(device, VPIPE_IOC_COMPLETE, &c)) {
+		if (errno == EINTR)
+			continue;
+		c.result = (struct vpipe_result){
+			.status = VPIPE_STATUS_FAILED,
+			.error = (uint32_t)errno,
+		};
+		break;
+	}
 	*result = c.result;
-	return ret ? errno : 0;
 }
 
-/* Likewise. */
+/* Returns 0 or the errno of the device. */
 static int device_transfer(const struct vpipe_move *m, struct vpipe *vp, int device,
 			   struct vpipe_result *result)
 {
@@ -95,7 +102,10 @@ static int device_transfer(const struct vpipe_move *m, struct vpipe *vp, int dev
 		*result = t.result;
 		return 0;
 	}
-	return errno == EINTR && t.op ? device_complete(device, t.op, result) : errno;
+	if (errno != EINTR || !t.op)
+		return errno;
+	device_complete(device, t.op, result);
+	return 0;
 }
 
 bool vpipe_device_offload(struct vpipe_move *m, struct vpipe *vp, int device,

@@ -138,8 +138,7 @@ class Talk:
         if second is not None:
             self.second, to = duplex(rig, second)
             options += f" --to {to}"
-        self.guest = start_talk(rig, file, steps, port, f"--repeat {repeat} {options}",
-                                host=rig.address)
+        self.guest = start_talk(rig, file, steps, port, f"--repeat {repeat} {options}")
 
     def result(self, timeout=120):
         """What the guest says: the streams, the sum, the times; and the peers' streams."""

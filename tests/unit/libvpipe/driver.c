@@ -175,6 +175,10 @@ static int driver_complete(struct vpipe_ioc_complete *c)
 		errno = EINTR;
 		return -1;
 	}
+	if (driver.complete_error) {
+		errno = driver.complete_error;
+		return -1;
+	}
 	c->result = driver.running;
 	return 0;
 }

@@ -24,6 +24,7 @@ struct driver {
 	uint32_t error;
 	struct vpipe_ioc_info info;
 	bool slow_create;
+	int complete_error;
 	unsigned int signals;	/* that come during a transfer; counted down */
 	bool step_ordered;	/* sendfile(2) and copy_file_range(2) answer this: */
 	int step_error;		/* 0: that nothing was moved */

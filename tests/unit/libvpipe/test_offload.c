@@ -271,6 +271,13 @@ static void test_signals(void **state)
 		assert_int_equal(driver.signals, 0);
 		assert_int_equal(driver.transfers, 1);
 	}
+	/* How it went is not known: nothing goes the ordinary way behind it. */
+	driver_setup(state);
+	driver.signals = 1;
+	driver.complete_error = ENOENT;
+	assert_int_equal(vpipe_file_to_file_fd(files.in, files.out, 0, SIZE, 0), -1);
+	assert_int_equal(errno, ENOENT);
+	expect_info(0, 0, VPIPE_DECLINED_NOT, ENOENT, 0);
 }
 
 /* Kernels and file systems that cannot send or copy, or say that there is nothing. */
