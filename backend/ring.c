@@ -376,7 +376,8 @@ static bool ring_dishonest(int status)
 	       status == -EEXIST || status == -EOPNOTSUPP || status == -ENODEV;
 }
 
-static void ring_dispatch(struct vpback_queue *queue, const struct xen_vpipe_request *req)
+/* Execute it and have its response ready: whose status is returned. */
+static int ring_dispatch(struct vpback_queue *queue, const struct xen_vpipe_request *req)
 {
 	struct vpback_device *dev = queue->dev;
 	struct xen_vpipe_response *rsp;
@@ -398,13 +399,14 @@ static void ring_dispatch(struct vpback_queue *queue, const struct xen_vpipe_req
 	rsp->status = status;
 	rsp->value = value;
 	queue->ring.rsp_prod_pvt++;
+	return status;
 }
 
 /* All commands that are there; true when there was anything to do. */
 static bool ring_work(struct vpback_queue *queue)
 {
 	struct xen_vpipe_request req;
-	bool any = false, events;
+	bool any = false, refused = false, events;
 	int more, notify;
 	RING_IDX prod;
 
@@ -420,7 +422,7 @@ static bool ring_work(struct vpback_queue *queue)
 				break;
 			RING_COPY_REQUEST(&queue->ring, queue->ring.req_cons, &req);
 			queue->ring.req_cons++;
-			ring_dispatch(queue, &req);
+			refused = ring_dispatch(queue, &req) || refused;
 			any = true;
 			cond_resched();
 		}
@@ -428,10 +430,12 @@ static bool ring_work(struct vpback_queue *queue)
 		spin_lock(&queue->events_lock);
 		events = ring_flush_events(queue);
 		spin_unlock(&queue->events_lock);
-		if (notify || events) {
+		/* A refusal is told also when the frontend has not asked (rsp_event). */
+		if (notify || events || refused) {
 			vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
 			notify_remote_via_irq(queue->irq);
 			any = true;
+			refused = false;
 		}
 		RING_FINAL_CHECK_FOR_REQUESTS(&queue->ring, more);
 	} while (more && !kthread_should_stop());

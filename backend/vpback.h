@@ -232,7 +232,7 @@ void vpback_sock_release(struct vpback_flow *flow, bool reset);
 
 #define VPBACK_MAX_TRANSFERS	8	/* queued on a flow, into something and to disk each */
 #define VPBACK_READ_AHEAD	32U	/* chunks between source and sink: 2 MiB */
-#define VPBACK_MAX_CHUNKS	256U	/* of a flow, with those in its buffer: 16 MiB */
+#define VPBACK_MAX_CHUNKS	512U	/* of a flow, with those in its buffer: 32 MiB */
 #define VPBACK_STEP_CHUNKS	16U	/* then it is another flow's turn: 1 MiB */
 #define VPBACK_RETRY_MS		20U	/* the first time that nothing moves */
 

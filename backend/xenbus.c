@@ -24,9 +24,9 @@ unsigned int vpback_max_flows = 4096;
 module_param_named(max_flows, vpback_max_flows, uint, 0644);
 MODULE_PARM_DESC(max_flows, "connections that a queue may have offloaded at once (default 4096)");
 
-unsigned int vpback_pool_mib = 64;
+unsigned int vpback_pool_mib = 128;
 module_param_named(pool_mib, vpback_pool_mib, uint, 0644);
-MODULE_PARM_DESC(pool_mib, "MiB of data that may be on its way for a domain (default 64)");
+MODULE_PARM_DESC(pool_mib, "MiB of data that may be on its way for a domain (default 128)");
 
 unsigned int vpback_flow_mib = 512;
 module_param_named(flow_mib, vpback_flow_mib, uint, 0644);

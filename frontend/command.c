@@ -2,7 +2,8 @@
 /*
  * command.c: what an operation tells the backend, and what it is answered.  Commands
  * are pushed without waiting, so that several share one notification; their answers
- * are looked at later, all together.
+ * are looked at later, all together.  That of a TRANSFER is looked at by nobody: it ends
+ * by an event, or, refused, by vpfront_pipe_refused().
  */
 #include <linux/slab.h>
 
@@ -25,23 +26,8 @@ static int *command_status_of(struct vpfront_flow *flow, u16 op)
 		return &flow->queue_status;
 	case XEN_VPIPE_OP_UNREAD:
 		return &flow->unread_status;
-	case XEN_VPIPE_OP_TRANSFER:
-		return &flow->pipe->transfer_status;
 	default:
 		return NULL;
-	}
-}
-
-/* A refused TRANSFER has no event. */
-static void command_unpin_refused(struct vpfront_pipe *pipe, u64 cookie)
-{
-	unsigned int i;
-
-	for (i = 0; i < VPFRONT_SEGMENTS; i++) {
-		struct vpfront_segment *seg = &pipe->segment[i];
-
-		if (seg->cookie == cookie && xchg(&seg->busy, 0))
-			vpfront_file_unpin(seg);
 	}
 }
 
@@ -61,8 +47,6 @@ void vpfront_command_collect(struct vpfront_flow *flow)
 			vpfront_strays_go(&flow->sock);
 		if (!ret && call->req.op == XEN_VPIPE_OP_UNREAD)
 			flow->unread_sent += call->req.u.queue.length;
-		if (ret && call->req.op == XEN_VPIPE_OP_TRANSFER)
-			command_unpin_refused(flow->pipe, call->req.u.transfer.cookie);
 		list_del(&call->node);
 		vpfront_ring_call_free(flow->queue, call);
 	}
@@ -91,6 +75,15 @@ static struct vpfront_call *command_alloc(struct vpfront_flow *flow, u16 op,
 	else
 		vpfront_command_collect(flow);
 	return vpfront_ring_call_alloc(flow->queue, op, flow->id, nr_pages, true);
+}
+
+static int command_post(struct vpfront_flow *flow, struct vpfront_call *call)
+{
+	int ret = vpfront_ring_post(flow->queue, call);
+
+	if (ret)
+		vpfront_ring_call_free(flow->queue, call);
+	return ret;
 }
 
 static int command_push(struct vpfront_flow *flow, struct vpfront_call *call)
@@ -195,16 +188,14 @@ int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *
 		transfer->sink.type = XEN_VPIPE_END_BUFFER;
 		transfer->sink.id = flow->id;
 	}
-	return command_push(flow, call);
+	return command_post(flow, call);
 }
 
 /*
  * From the backend's buffer to the disk.  Not by the operation's own work, which waits
- * in the filesystem meanwhile: so the answer is awaited here.  *refused: the backend
- * has said that it does not do it; any other failure leaves that open.
+ * in the filesystem meanwhile.  -EIO: the backend has not been asked.
  */
-int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua,
-			  bool *refused)
+int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua)
 {
 	struct vpfront_flow *flow = pipe->flow[0];
 	struct xen_vpipe_transfer *transfer;
@@ -222,13 +213,9 @@ int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *bat
 	command_end_extents(flow, call, &transfer->sink, pipe->sink.file.vdev, batch);
 	if (fua)
 		transfer->sink.type |= XEN_VPIPE_END_FUA;
-	ret = vpfront_ring_push(pipe->queue, call);
-	if (!ret) {
-		vpfront_ring_kick(pipe->queue);
-		ret = vpfront_ring_wait(pipe->queue, call);
-		*refused = call->answered && ret;
-	}
-	vpfront_ring_call_free(pipe->queue, call);
+	ret = command_post(flow, call);
+	if (!ret)
+		vpfront_ring_kick(flow->queue);
 	return ret;
 }
 

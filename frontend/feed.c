@@ -17,9 +17,9 @@
 
 /*
  * Into the buffer at a time; as much again is being written meanwhile.  The backend
- * gives a flow 16 MiB.
+ * gives a flow 32 MiB.
  */
-#define INTAKE_BYTES		(7ULL << 20)
+#define INTAKE_BYTES		(15ULL << 20)
 
 /* Does somebody perhaps wait for a segment that the backend has? */
 bool vpfront_feed_pinned(struct vpfront_pipe *pipe)
@@ -138,7 +138,7 @@ static int feed_from_socket(struct vpfront_pipe *pipe)
 static int feed_source(struct vpfront_pipe *pipe)
 {
 	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->error) || READ_ONCE(pipe->ended) ||
-	    READ_ONCE(pipe->cut) || pipe->transfer_status || pipe->reason || pipe->file_error)
+	    READ_ONCE(pipe->cut) || READ_ONCE(pipe->transfer_status) || pipe->reason || pipe->file_error)
 		pipe->end = vpfront_pipe_from_socket(pipe) ? 0 : pipe->pos;
 	return vpfront_pipe_from_socket(pipe) ? feed_from_socket(pipe) : feed_from_file(pipe);
 }

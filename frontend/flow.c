@@ -298,7 +298,9 @@ void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event 
 		break;
 	case XEN_VPIPE_EVT_INPUT:
 		WRITE_ONCE(flow->input, true);
-		vpfront_flow_kick(flow);
+		smp_mb();	/* input before the state: _give_back does it the other way round */
+		if (READ_ONCE(flow->state) != VPFRONT_FLOW_BUSY)
+			vpfront_flow_kick(flow);
 		break;
 	case XEN_VPIPE_EVT_TRANSFER_DONE:
 		if (flow->pipe)

@@ -102,23 +102,52 @@ static void pipe_source_done(struct vpfront_pipe *pipe, struct vpfront_segment *
 		vpfront_file_unpin(seg);
 }
 
-/* The end of a TRANSFER.  Under the queue's lock, in interrupt context. */
+/* Is this the segment that a TRANSFER was about? */
+static bool pipe_has(const struct vpfront_segment *seg, u64 cookie)
+{
+	return smp_load_acquire(&seg->busy) && seg->cookie == cookie;	/* busy first */
+}
+
+/* A write of the sink has ended, with success or not: sink.c waits for it. */
+static void pipe_sink_done(struct vpfront_pipe *pipe, s32 status, u64 moved)
+{
+	pipe->sink.status = status;
+	pipe->sink.moved = moved;
+	smp_store_release(&pipe->sink.batch.busy, 0);	/* after both */
+	wake_up_all(&pipe->dev->wait);
+}
+
+/* The end of a TRANSFER.  Under the queue's lock, any context. */
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt)
 {
-	struct vpfront_segment *batch = &pipe->sink.batch;
 	unsigned int i;
 
-	for (i = 0; i < VPFRONT_SEGMENTS; i++)
-		if (smp_load_acquire(&pipe->segment[i].busy) &&	/* before its cookie */
-		    pipe->segment[i].cookie == evt->cookie)
-			pipe_source_done(pipe, &pipe->segment[i], evt);
-	if (smp_load_acquire(&batch->busy) &&	/* likewise */
-	    batch->cookie == evt->cookie) {
-		pipe->sink.status = evt->status;
-		pipe->sink.moved = evt->moved;
-		smp_store_release(&batch->busy, 0);	/* after both */
-		wake_up_all(&pipe->dev->wait);
+	if (pipe_has(&pipe->sink.batch, evt->cookie)) {
+		pipe_sink_done(pipe, evt->status, evt->moved);
 		return;		/* the work waits in the filesystem */
+	}
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (pipe_has(&pipe->segment[i], evt->cookie))
+			pipe_source_done(pipe, &pipe->segment[i], evt);
+	vpfront_pipe_kick(pipe);
+}
+
+/* A TRANSFER was refused, and has no event.  Likewise. */
+void vpfront_pipe_refused(struct vpfront_pipe *pipe, u64 cookie, int status)
+{
+	unsigned int i;
+
+	if (pipe_has(&pipe->sink.batch, cookie))
+		pipe_sink_done(pipe, status, 0);
+	for (i = 0; i < VPFRONT_SEGMENTS; i++) {
+		struct vpfront_segment *seg = &pipe->segment[i];
+
+		if (!pipe_has(seg, cookie))
+			continue;
+		if (!pipe->transfer_status)
+			WRITE_ONCE(pipe->transfer_status, status);
+		if (xchg(&seg->busy, 0))
+			vpfront_file_unpin(seg);
 	}
 	vpfront_pipe_kick(pipe);
 }

@@ -20,6 +20,8 @@ struct vpfront_queue {
 	struct vpfront_device *dev;
 	unsigned int index;
 	bool broken;			/* nothing is sent or believed any more */
+	unsigned int listeners;		/* who wait for an answer, a slot or a page; the lock's */
+	bool taken;			/* answers, by a listener: the interrupt is no stray one */
 
 	/*
 	 * Serialises: the producer side of the ring, the calls on it, the bitmaps,
@@ -84,12 +86,42 @@ void vpfront_ring_kick_pipe(struct vpfront_queue *queue, struct vpfront_flow *fl
 
 /* --- responses and events ------------------------------------------------ */
 
+static void ring_free_call(struct vpfront_queue *queue, struct vpfront_call *call)
+{
+	unsigned int i;
+
+	for (i = 0; i < call->nr_pages; i++)
+		__clear_bit(call->page[i], queue->page_used);
+	kfree(call);
+}
+
+static void ring_answer(struct vpfront_queue *queue, struct vpfront_call *call,
+			const struct xen_vpipe_response *rsp)
+{
+	struct vpfront_flow *flow;
+
+	if (!call->posted) {
+		call->status = rsp->status;
+		call->value = rsp->value;
+		smp_store_release(&call->answered, true);	/* after status, value */
+		return;
+	}
+	flow = rsp->status ? xa_load(&queue->flows, call->req.flow) : NULL;
+	if (flow && flow->pipe)
+		vpfront_pipe_refused(flow->pipe, call->req.u.transfer.cookie, rsp->status);
+	ring_free_call(queue, call);
+}
+
+/*
+ * The backend tells of an answer only while somebody listens, and of a refusal: what was
+ * accepted ends by an event, with which its answer is found here.
+ */
 static const char *ring_take_responses(struct vpfront_queue *queue)
 {
 	struct xen_vpipe_response rsp;
 	struct vpfront_call *call;
 	RING_IDX cons, prod;
-	int more;
+	int more = 0;
 
 	do {
 		prod = queue->ring.sring->rsp_prod;
@@ -103,12 +135,11 @@ static const char *ring_take_responses(struct vpfront_queue *queue)
 			if (!call || call->req.op != rsp.op)
 				return "response to a request that was not made";
 			queue->call[rsp.id] = NULL;
-			call->status = rsp.status;
-			call->value = rsp.value;
-			smp_store_release(&call->answered, true);	/* after status, value */
+			ring_answer(queue, call, &rsp);
 		}
 		queue->ring.rsp_cons = cons;
-		RING_FINAL_CHECK_FOR_RESPONSES(&queue->ring, more);
+		if (queue->listeners)
+			RING_FINAL_CHECK_FOR_RESPONSES(&queue->ring, more);
 	} while (more);
 	return NULL;
 }
@@ -150,6 +181,16 @@ static const char *ring_take_events(struct vpfront_queue *queue, bool *notify)
 	return "storm of events";
 }
 
+/* The backend broke the protocol. */
+static void ring_wrong(struct vpfront_queue *queue, const char *wrong)
+{
+	/* Kicking all flows wants a lock that interrupts are kept out of. */
+	if (!xchg(&queue->broken, true))
+		pr_err("vpipe-front: queue %u is broken: %s\n", queue->index, wrong);
+	WRITE_ONCE(queue->dev->broken, true);
+	schedule_work(&queue->dev->close_work);
+}
+
 static irqreturn_t ring_interrupt(int irq, void *data)
 {
 	struct vpfront_queue *queue = data;
@@ -160,25 +201,48 @@ static irqreturn_t ring_interrupt(int irq, void *data)
 
 	spin_lock_irqsave(&queue->lock, flags);
 	if (!READ_ONCE(queue->broken)) {
-		if (queue->ring.rsp_cons != READ_ONCE(queue->ring.sring->rsp_prod) ||
+		if (queue->taken ||
+		    queue->ring.rsp_cons != READ_ONCE(queue->ring.sring->rsp_prod) ||
 		    queue->event_cons !=
 		    READ_ONCE(((struct xen_vpipe_event_page *)queue->event_page)->prod))
 			eoi = 0;
+		queue->taken = false;
 		wrong = ring_take_responses(queue) ?: ring_take_events(queue, &notify);
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 	wake_up_all(&queue->wait);
 	if (notify)
 		notify_remote_via_irq(queue->irq);
-	if (wrong) {
-		/* Kicking all flows wants a lock that interrupts are kept out of. */
-		if (!xchg(&queue->broken, true))
-			pr_err("vpipe-front: queue %u is broken: %s\n", queue->index, wrong);
-		WRITE_ONCE(queue->dev->broken, true);
-		schedule_work(&queue->dev->close_work);
-	}
+	if (wrong)
+		ring_wrong(queue, wrong);
 	xen_irq_lateeoi(irq, eoi);
 	return IRQ_HANDLED;
+}
+
+/* From here to _unlisten every answer wakes those who wait; the ones that are there count. */
+static void ring_listen(struct vpfront_queue *queue)
+{
+	const char *wrong = NULL;
+	RING_IDX before;
+
+	spin_lock_irq(&queue->lock);
+	queue->listeners++;
+	before = queue->ring.rsp_cons;
+	if (!READ_ONCE(queue->broken))
+		wrong = ring_take_responses(queue);
+	if (queue->ring.rsp_cons != before)
+		queue->taken = true;
+	spin_unlock_irq(&queue->lock);
+	wake_up_all(&queue->wait);
+	if (wrong)
+		ring_wrong(queue, wrong);
+}
+
+static void ring_unlisten(struct vpfront_queue *queue)
+{
+	spin_lock_irq(&queue->lock);
+	queue->listeners--;
+	spin_unlock_irq(&queue->lock);
 }
 
 /* --- commands -------------------------------------------------------------- */
@@ -217,11 +281,12 @@ struct vpfront_call *vpfront_ring_call_alloc(struct vpfront_queue *queue, u16 op
 	INIT_LIST_HEAD(&call->node);
 	call->req.op = op;
 	call->req.flow = flow;
-	if (wait)
+	if (!ring_take_pages(queue, call, nr_pages) && wait) {
+		ring_listen(queue);
 		wait_event(queue->wait,
 			   READ_ONCE(queue->broken) || ring_take_pages(queue, call, nr_pages));
-	else
-		ring_take_pages(queue, call, nr_pages);
+		ring_unlisten(queue);
+	}
 	if (call->nr_pages < nr_pages) {
 		kfree(call);
 		return NULL;
@@ -238,11 +303,9 @@ void vpfront_ring_call_free(struct vpfront_queue *queue, struct vpfront_call *ca
 	for (i = 0; i < queue->nr_calls; i++)
 		if (queue->call[i] == call)
 			queue->call[i] = NULL;
-	for (i = 0; i < call->nr_pages; i++)
-		__clear_bit(call->page[i], queue->page_used);
+	ring_free_call(queue, call);
 	spin_unlock_irq(&queue->lock);
 	wake_up_all(&queue->wait);
-	kfree(call);
 }
 
 void *vpfront_ring_page(struct vpfront_queue *queue, u16 page)
@@ -274,14 +337,32 @@ static bool ring_put_request(struct vpfront_queue *queue, struct vpfront_call *c
 	return put;
 }
 
-/* Put a command on the ring; the backend is told by _kick.  -EIO: broken. */
+/*
+ * Put a command on the ring; the backend is told by _kick.  -EIO: broken, and the command
+ * is not there.
+ */
 int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call)
 {
-	if (!READ_ONCE(queue->broken) && ring_put_request(queue, call))
+	bool put = !READ_ONCE(queue->broken) && ring_put_request(queue, call);
+
+	if (put)
 		return 0;
 	vpfront_ring_kick(queue);	/* what waits there must go first */
-	wait_event(queue->wait, READ_ONCE(queue->broken) || ring_put_request(queue, call));
-	return READ_ONCE(queue->broken) ? -EIO : 0;
+	ring_listen(queue);
+	wait_event(queue->wait,
+		   READ_ONCE(queue->broken) || (put = ring_put_request(queue, call)));
+	ring_unlisten(queue);
+	return put ? 0 : -EIO;
+}
+
+/*
+ * Likewise a TRANSFER whose answer nobody waits for: it is the ring's from here on.  When
+ * it is refused, vpfront_pipe_refused() is told, of the operation that has the flow.
+ */
+int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call)
+{
+	call->posted = true;
+	return vpfront_ring_push(queue, call);
 }
 
 void vpfront_ring_kick(struct vpfront_queue *queue)
@@ -298,8 +379,10 @@ void vpfront_ring_kick(struct vpfront_queue *queue)
 /* The answer's status; -EIO when the queue broke first. */
 int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call)
 {
-	/* Pairs with the release in ring_take_responses: status and value are there. */
+	ring_listen(queue);
+	/* Pairs with the release in ring_answer: status and value are there. */
 	wait_event(queue->wait, smp_load_acquire(&call->answered) || READ_ONCE(queue->broken));
+	ring_unlisten(queue);
 	return call->answered ? call->status : -EIO;
 }
 
@@ -409,6 +492,8 @@ void vpfront_ring_quiesce(struct vpfront_queue *queue)
 
 void vpfront_ring_destroy(struct vpfront_queue *queue)
 {
+	unsigned int i;
+
 	if (queue->irq > 0)
 		unbind_from_irqhandler(queue->irq, queue);
 	else if (queue->evtchn)
@@ -417,6 +502,8 @@ void vpfront_ring_destroy(struct vpfront_queue *queue)
 	xenbus_teardown_ring(&queue->directory, 1, &queue->directory_ref);
 	xenbus_teardown_ring(&queue->event_page, 1, &queue->event_ref);
 	xenbus_teardown_ring(&queue->sring, 1 << queue->ring_order, queue->ring_ref);
+	for (i = 0; queue->call && i < queue->nr_calls; i++)
+		kfree(queue->call[i]);	/* posted; the others are all answered or given up */
 	kfree(queue->call);
 	xa_destroy(&queue->flows);
 	kfree(queue);

@@ -98,13 +98,12 @@ static int sink_transfer(struct vpfront_pipe *pipe)
 	struct vpfront_sink *sink = &pipe->sink;
 	struct vpfront_segment *batch = &sink->batch;
 	struct vpfront_device *dev = pipe->dev;
-	bool refused = false;
 	int ret;
 
 	batch->cookie = atomic64_inc_return(&pipe->cookie);
 	smp_store_release(&batch->busy, 1);	/* after the cookie */
-	ret = vpfront_command_write(pipe, batch, sink->fua, &refused);
-	if (refused) {
+	ret = vpfront_command_write(pipe, batch, sink->fua);
+	if (ret) {
 		WRITE_ONCE(batch->busy, 0);
 		return ret;
 	}

@@ -65,6 +65,7 @@ struct vpfront_call {
 	struct xen_vpipe_request req;
 	u16 page[XEN_VPIPE_QUEUE_PAGES + 1];	/* pool pages, given back by _free */
 	unsigned int nr_pages;
+	bool posted;			/* the ring's: freed by its answer */
 	bool answered;
 	s32 status;
 	u32 value;
@@ -82,6 +83,7 @@ struct vpfront_call *vpfront_ring_call_alloc(struct vpfront_queue *queue, u16 op
 void vpfront_ring_call_free(struct vpfront_queue *queue, struct vpfront_call *call);
 void *vpfront_ring_page(struct vpfront_queue *queue, u16 page);
 int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call);
+int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call);
 void vpfront_ring_kick(struct vpfront_queue *queue);
 int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call);
 int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_flow *flow,
@@ -351,12 +353,12 @@ struct vpfront_pipe {
 	struct timer_list pin_timer;	/* looks after it while segments are pinned */
 	struct vpfront_segment segment[VPFRONT_SEGMENTS];
 
-	int transfer_status;
 	int reason;			/* enum vpipe_reason: why the rest is declined */
 	bool in_use;			/* with that: another operation has one of the sockets */
 	int file_error;			/* the source file or the sink file failed */
 
 	/* Written by the event handler under the queue's lock. */
+	int transfer_status;		/* the first refusal of a TRANSFER of the source */
 	u64 filled;			/* bytes that came into the backend's buffer */
 	u64 moved;			/* of a sink that is a file: written by the work */
 	s32 error;			/* the first failure of a TRANSFER */
@@ -396,6 +398,7 @@ bool vpfront_pipe_must_stop(struct vpfront_pipe *pipe);
 void vpfront_pipe_kick(struct vpfront_pipe *pipe);
 void vpfront_pipe_put(struct vpfront_pipe *pipe);
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt);
+void vpfront_pipe_refused(struct vpfront_pipe *pipe, u64 cookie, int status);
 int vpfront_pipe_init(void);
 void vpfront_pipe_exit(void);
 
@@ -411,8 +414,7 @@ int vpfront_command_attach(struct vpfront_flow *flow);
 int vpfront_command_queue(struct vpfront_flow *flow, u16 op);
 int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg);
 int vpfront_command_simple(struct vpfront_flow *flow, u16 op);
-int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua,
-			  bool *refused);
+int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua);
 int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 			   struct xen_vpipe_tcp_state *st, u32 *bytes);
 void vpfront_command_collect(struct vpfront_flow *flow);

@@ -91,6 +91,9 @@
  * (a TRANSFER, a DETACH) is accepted by its response and ends by an event.  So
  * the number of open flows does not depend on the size of the ring.
  *
+ * The backend notifies of a response when rsp_event asks for it, and, whatever that
+ * says, when it is a refusal.
+ *
  * Commands are executed in order.  Flow numbers are the frontend's choice, so it
  * can push ATTACH, QUEUE, TRANSFER and DETACH at once; when one fails the later
  * ones of the same flow fail too.
@@ -284,7 +287,7 @@ struct xen_vpipe_extent {
  *                    there is no room for a single byte.
  *   EXTENTS, BUFFER  the command's flow is the sink's.  Ends early, with status 0,
  *                    when for about GATHER_MS there is no room: a flow's buffer is
- *                    bounded (16 MiB), and so is that of all flows of a domain
+ *                    bounded (32 MiB), and so is that of all flows of a domain
  *   BUFFER, EXTENTS  the command's flow is the source's.  `length` is whole blocks
  *                    of the vbd, exactly those of the list, which has no zeros and
  *                    skip 0; and no more than the TRANSFERs into the buffer have
