@@ -10,9 +10,9 @@ The guest's disk is a RAM disk of dom0, so that the path is measured and not a d
 All three read the same device: the caches of guest and dom0 are dropped before
 each. A time begins with the call and ends when the peer has everything and has
 closed. The peer hashes what it got after that. CPU time is Xen's own count,
-read right before and after the program; what starting it costs is in it. The
-network has jumbo frames, so that the emulated peer keeps up: with 1500 bytes
-(--mtu 1500) a frame costs it more than it costs dom0, and it is what is measured.
+read when the program has connected and when it has ended. The network has jumbo
+frames, so that the emulated peer keeps up: with 1500 bytes (--mtu 1500) a frame costs
+it more than it costs dom0, and it is what is measured.
 """
 
 import argparse
@@ -115,10 +115,9 @@ def cpu_seconds(lab):
 
 def transfer(lab, host, path):
     """Run vpipe-send between two readings of the CPU counters."""
-    command = f"/payload/vpipe-send --path {path} {FILE} {ADDRESSES['peer']} {PORT}"
-    # A shell stands ready, so that the lab's own ways are not measured.
-    sender = host.spawn(f"echo ready; read -r go; exec {command}", stdin=None)
-    sender.wait_output("ready")
+    command = f"/payload/vpipe-send --wait --path {path} {FILE} {ADDRESSES['peer']} {PORT}"
+    sender = host.spawn(command, stdin=None)
+    sender.wait_output("connected")
     before = cpu_seconds(lab)
     sender.write(b"go\n")
     result = sender.wait(240)

@@ -32,10 +32,23 @@ static void help(FILE *out)
 	      "  --path offload    libvpipe; fail when a byte was sent otherwise\n"
 	      "  --offset BYTES    start there in FILE (0)\n"
 	      "  --length BYTES    send so many (to the end)\n"
+	      "  --wait            when connected, print {\"connected\":PORT} and wait for a\n"
+	      "                    line, or the end, of standard input\n"
 	      "  --help, --version\n"
 	      "\n"
 	      "Exit status: 0 all was sent, 1 it was not, 2 wrong usage,\n"
 	      "3 (--path offload) all was sent, but not all by the driver domain.\n", out);
+}
+
+/* Whoever measures the transfer alone begins here. */
+static void wait_for_line(const char *port)
+{
+	char c;
+
+	printf("{\"connected\":%s}\n", port);
+	fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n')
+		;
 }
 
 static void send_ordinary(int file, int sock, off_t offset, uint64_t length,
@@ -88,12 +101,14 @@ int main(int argc, char **argv)
 		{ "path", required_argument, NULL, 'p' },
 		{ "offset", required_argument, NULL, 'o' },
 		{ "length", required_argument, NULL, 'l' },
+		{ "wait", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
 	enum path path = PATH_AUTO;
 	int64_t offset = 0, length = -1;
+	bool wait = false;
 	struct stat st;
 	int c, file, sock;
 
@@ -110,6 +125,9 @@ int main(int argc, char **argv)
 		case 'l':
 			if (!option_number(optarg, INT64_MAX, &length))
 				return 2;
+			break;
+		case 'w':
+			wait = true;
 			break;
 		case 'h':
 			help(stdout);
@@ -144,5 +162,7 @@ int main(int argc, char **argv)
 	sock = tcp_connect(argv[1], argv[2]);
 	if (sock < 0)
 		return 1;
+	if (wait)
+		wait_for_line(argv[2]);
 	return run(file, sock, path, offset, (uint64_t)length);
 }
