@@ -200,7 +200,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	if (ret)
 		goto err;
 	vpback_hold_mark(flow);
-	ret = vpback_sock_create(flow);
+	ret = vpback_shadow_create(flow);
 	if (ret)
 		goto err_steer;
 	atomic_inc(&dev->nr_flows);

@@ -246,7 +246,7 @@ static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 		/* Bytes of the guest's own stream: copied once, whatever they are. */
-		ret = vpback_sock_queue(flow, vpback_ring_page(queue, args->page[i]), n);
+		ret = vpback_shadow_queue(flow, vpback_ring_page(queue, args->page[i]), n);
 	}
 	return ret;
 }

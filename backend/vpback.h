@@ -210,9 +210,7 @@ void vpback_hold_end(struct vpback_flow *flow, bool guest_lives);
 
 #define VPBACK_MAX_BUFFER	(8U << 20)	/* of a socket, whatever the guest wants */
 
-int vpback_sock_create(struct vpback_flow *flow);
-bool vpback_sock_has_ipv6(struct net *net);
-int vpback_sock_queue(struct vpback_flow *flow, const void *data, u32 len);
+void vpback_sock_set_callbacks(struct sock *sk, struct vpback_flow *flow);
 u32 vpback_sock_room(struct vpback_flow *flow);
 int vpback_sock_send(struct vpback_flow *flow, const struct bio_vec *vec, unsigned int nr,
 		     u32 len, bool more);
@@ -227,6 +225,12 @@ void vpback_sock_freeze(struct vpback_flow *flow);
 int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
 u32 vpback_sock_read_queue(struct vpback_flow *flow, u32 offset, void *to, u32 len);
 void vpback_sock_release(struct vpback_flow *flow, bool reset);
+
+/* --- shadow.c: makes them ----------------------------------------------------------- */
+
+bool vpback_shadow_has_ipv6(struct net *net);
+int vpback_shadow_create(struct vpback_flow *flow);
+int vpback_shadow_queue(struct vpback_flow *flow, const void *data, u32 len);
 
 /* --- pipe.c: a flow's state machine ---------------------------------------------- */
 

@@ -197,7 +197,7 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 	mutex_lock(&dev->lock);
 	ret = !dev->net ? -EINVAL : dev->configured ? -EBUSY : 0;
 	if (!ret) {
-		dev->ipv6 = vpback_sock_has_ipv6(dev->net);
+		dev->ipv6 = vpback_shadow_has_ipv6(dev->net);
 		ret = xenbus_printf(XBT_NIL, node, "version", "%u", XEN_VPIPE_VERSION) ?:
 		      xenbus_printf(XBT_NIL, node, "max-queues", "%u",
 				    clamp(vpback_max_queues, 1U, 64U)) ?:

@@ -138,7 +138,8 @@ static int feed_from_socket(struct vpfront_pipe *pipe)
 static int feed_source(struct vpfront_pipe *pipe)
 {
 	if (vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->error) || READ_ONCE(pipe->ended) ||
-	    READ_ONCE(pipe->cut) || READ_ONCE(pipe->transfer_status) || pipe->reason || pipe->file_error)
+	    READ_ONCE(pipe->cut) || READ_ONCE(pipe->transfer_status) || pipe->reason ||
+	    pipe->file_error)
 		pipe->end = vpfront_pipe_from_socket(pipe) ? 0 : pipe->pos;
 	return vpfront_pipe_from_socket(pipe) ? feed_from_socket(pipe) : feed_from_file(pipe);
 }
