@@ -20,7 +20,6 @@
 #include <linux/net.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <net/netevent.h>
 #include <net/sock.h>
 
 #include "vpfront.h"
@@ -35,9 +34,6 @@ MODULE_PARM_DESC(idle_ms, "how long a connection stays with the driver domain fo
  * milliseconds, and the kernel does the rest as for any.
  */
 #define CLOSE_SETTLE_MS		2000
-
-/* How often to see whether connections would still leave the way that the backend knows. */
-#define WATCH_MS		1000
 
 #define FLOWS_HASH_BITS		8
 
@@ -256,8 +252,8 @@ static void flow_work(struct work_struct *work)
 	vpfront_flow_put(flow);
 }
 
-/* Runs as long as a connection is away. */
-static void flow_watch(struct work_struct *work)
+/* Each connection that is away shall see whether its way has changed.  False: there is none. */
+bool vpfront_flow_look_all(void)
 {
 	struct vpfront_flow *flow;
 	bool any = false;
@@ -270,23 +266,8 @@ static void flow_watch(struct work_struct *work)
 		vpfront_flow_kick(flow);
 	}
 	spin_unlock(&flows_lock);
-	if (any)
-		queue_delayed_work(flow_wq, to_delayed_work(work), msecs_to_jiffies(WATCH_MS));
+	return any;
 }
-
-static DECLARE_DELAYED_WORK(flow_watch_work, flow_watch);
-
-/* Somebody has said where he is.  Softirq. */
-static int flow_netevent(struct notifier_block *nb, unsigned long event, void *data)
-{
-	if (event == NETEVENT_NEIGH_UPDATE && !hash_empty(flows_by_sock))
-		mod_delayed_work(flow_wq, &flow_watch_work, 0);
-	return NOTIFY_DONE;
-}
-
-static struct notifier_block flow_netevent_nb = {
-	.notifier_call = flow_netevent,
-};
 
 /* From the event handler, under the queue's lock, in interrupt context. */
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt)
@@ -390,7 +371,7 @@ static int flow_claim(struct vpfront_pipe *pipe, struct sock *sk, bool source,
 	if (!*flow && fresh) {
 		*flow = fresh;
 		hash_add(flows_by_sock, &fresh->node, (unsigned long)sk);
-		queue_delayed_work(flow_wq, &flow_watch_work, msecs_to_jiffies(WATCH_MS));
+		vpfront_watch_begin();
 	} else if (!*flow) {
 		ret = -ENOENT;
 	} else if ((*flow)->state == VPFRONT_FLOW_BUSY) {
@@ -620,21 +601,12 @@ void vpfront_flow_quiesce(struct vpfront_device *dev)
 
 int vpfront_flow_init(void)
 {
-	int ret;
-
 	flow_wq = alloc_workqueue("vpipe-flow", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (!flow_wq)
-		return -ENOMEM;
-	ret = register_netevent_notifier(&flow_netevent_nb);
-	if (ret)
-		destroy_workqueue(flow_wq);
-	return ret;
+	return flow_wq ? 0 : -ENOMEM;
 }
 
 void vpfront_flow_exit(void)
 {
-	unregister_netevent_notifier(&flow_netevent_nb);
-	cancel_delayed_work_sync(&flow_watch_work);
 	rcu_barrier();		/* for _queue_rcu */
 	destroy_workqueue(flow_wq);
 }

@@ -30,9 +30,12 @@ static int __init vpfront_init(void)
 	ret = vpfront_flow_init();
 	if (ret)
 		goto err_strays;
-	ret = vpfront_pipe_init();
+	ret = vpfront_watch_init();
 	if (ret)
 		goto err_flow;
+	ret = vpfront_pipe_init();
+	if (ret)
+		goto err_watch;
 	ret = vpfront_chardev_init();
 	if (ret)
 		goto err_pipe;
@@ -45,6 +48,8 @@ err_chardev:
 	vpfront_chardev_exit();
 err_pipe:
 	vpfront_pipe_exit();
+err_watch:
+	vpfront_watch_exit();
 err_flow:
 	vpfront_flow_exit();
 err_strays:
@@ -61,6 +66,7 @@ static void __exit vpfront_exit(void)
 	vpfront_xenbus_exit();
 	vpfront_chardev_exit();
 	vpfront_pipe_exit();
+	vpfront_watch_exit();
 	vpfront_flow_exit();
 	vpfront_strays_exit();
 	vpfront_sink_exit();

@@ -273,6 +273,7 @@ void vpfront_flow_put(struct vpfront_flow *flow);
 void vpfront_flow_kick(struct vpfront_flow *flow);
 void vpfront_flow_queue_rcu(struct rcu_work *work);
 void vpfront_flow_astray(struct vpfront_sock *vs);
+bool vpfront_flow_look_all(void);
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt);
 int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool source);
 int vpfront_flow_freeze(struct vpfront_flow *flow);
@@ -287,6 +288,12 @@ bool vpfront_flow_close(struct socket *socket);
 void vpfront_flow_quiesce(struct vpfront_device *dev);
 int vpfront_flow_init(void);
 void vpfront_flow_exit(void);
+
+/* --- watch.c: has the way of those that are away changed? -------------------- */
+
+void vpfront_watch_begin(void);
+int vpfront_watch_init(void);
+void vpfront_watch_exit(void);
 
 /* --- sink.c: the backend's data into a file --------------------------------- */
 
