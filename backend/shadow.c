@@ -34,7 +34,7 @@ static void shadow_set_congestion(struct socket *socket, const struct xen_vpipe_
 	for (i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strncmp((const char *)st->congestion, known[i], sizeof(st->congestion)))
 			shadow_set(socket, SOL_TCP, TCP_CONGESTION, (void *)known[i],
-				 strlen(known[i]));
+				   strlen(known[i]));
 }
 
 static int shadow_set_sequence(struct socket *socket, const struct xen_vpipe_tcp_state *st)
@@ -103,6 +103,12 @@ static void shadow_set_buffers(struct sock *sk, const struct xen_vpipe_tcp_state
 		sndbuf = max(sndbuf, sk->sk_sndbuf);
 	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
+	tcp_sk(sk)->rcvq_space.space = max_t(u32, min(st->rcv_per_rtt, VPBACK_MAX_BUFFER),
+					     tcp_sk(sk)->rcvq_space.space);
+	/* When it is found to be larger the kernel judges anew how much a buffer holds. */
+	inet_csk(sk)->icsk_ack.rcv_mss =
+		max_t(u32, st->advmss - min_t(u32, st->advmss, tcp_sk(sk)->tcp_header_len -
+					      sizeof(struct tcphdr)), TCP_MIN_MSS);
 }
 
 /* What no socket option reaches. */
@@ -255,6 +261,7 @@ int vpback_shadow_create(struct vpback_flow *flow)
 	shadow_set_settings(socket->sk, st);
 	vpback_sock_set_callbacks(socket->sk, flow);
 	flow->socket = socket;
+	vpback_sock_charge(flow, min(st->unread, VPBACK_MAX_BUFFER));
 	lock_sock(socket->sk);
 	if (st->snd_nxt == st->snd_una)
 		shadow_go_live(flow);

@@ -154,17 +154,21 @@ int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u3
 }
 
 /*
- * So many unread bytes came with the connection, or (negative) were moved: until then they
- * take room in the shadow's receive buffer, as they would in the guest's.  Or the peer would
- * be told of room that nobody has when the connection goes home.  With a quarter more, as
- * they will come in pages each of which needs a header.
+ * So many unread bytes come with the connection, or stay with the guest, or (negative) were
+ * moved: until then they take room in the shadow's receive buffer, as they would in the
+ * guest's.  Or the peer would be told of room that nobody has when the connection goes home.
+ * With a quarter more, as they will come in pages each of which needs a header.
  */
 void vpback_sock_charge(struct vpback_flow *flow, int bytes)
 {
+	struct sock *sk = flow->socket->sk;
+
 	bytes += bytes / 4;
 	bytes = max(bytes, -flow->unread_charged);	/* others have come by the shadow itself */
 	flow->unread_charged += bytes;
-	atomic_add(bytes, &flow->socket->sk->sk_rmem_alloc);
+	atomic_add(bytes, &sk->sk_rmem_alloc);
+	if (bytes >= 0 && !(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+		vpipe_tcp_keep_promise(sk, VPBACK_MAX_BUFFER);
 }
 
 /* There is room again, which the shadow would tell when it is read from. */

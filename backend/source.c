@@ -295,7 +295,6 @@ int vpback_source_put(struct vpback_flow *flow, const void *data, u32 len)
 		memcpy(page_address(chunk->page) + chunk->offset + chunk->length, data, n);
 		chunk->length += n;
 		flow->nr_unread += n;
-		vpback_sock_charge(flow, n);
 	}
 	return 0;
 }
@@ -311,7 +310,6 @@ void vpback_source_take_back(struct vpback_flow *flow, u32 len)
 		n = min(len, chunk->length);
 		chunk->length -= n;
 		flow->nr_unread -= n;
-		vpback_sock_charge(flow, -(int)n);
 		if (!chunk->length)
 			vpback_pipe_chunk_done(flow, chunk);
 	}

@@ -62,7 +62,7 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 		return -EINVAL;
 	if (!memcmp(st->local_addr, st->peer_addr, 16))
 		return -EINVAL;
-	if (st->flags & ~VPBACK_TCP_FLAGS || st->reserved2)
+	if (st->flags & ~VPBACK_TCP_FLAGS)
 		return -EINVAL;
 	if (st->nexthop[0] & 1)			/* a group address */
 		return -EINVAL;

@@ -59,6 +59,18 @@ static inline u32 vpipe_compat_tcp_clock_ts(const struct tcp_sock *tp)
 }
 #endif
 
+/* 6.6: how much of a receive buffer is for data is measured; before, it is a setting. */
+static inline int vpipe_compat_tcp_space_from_win(const struct sock *sk, int win)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return tcp_space_from_win(sk, win);
+#else
+	int scale = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_adv_win_scale);
+
+	return scale > 0 ? win + win / ((1 << min(scale, 30)) - 1) : win << min(-scale, 2);
+#endif
+}
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
 /* 6.9: a block device is opened as a file, and blk_alloc_disk takes limits. */
 typedef struct file vpipe_bdev_handle;

@@ -167,6 +167,7 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	vpipe_tcp_snapshot(sk, st);
 	vpipe_tcp_snapshot_settings(sk, st);
 	vs->unread = st->rcv_nxt - tcp_sk(sk)->copied_seq;
+	st->unread = vs->unread;
 	st->state = XEN_VPIPE_TCP_ESTABLISHED;
 	if (sk->sk_state == TCP_CLOSE_WAIT) {
 		st->state = XEN_VPIPE_TCP_CLOSE_WAIT;
@@ -350,22 +351,6 @@ static void sock_drop_unread(struct sock *sk, u32 seq)
 }
 
 /*
- * Buffers have grown with the connection, as they do, but in dom0, where frames need less
- * memory.  What the peer was promised room for has to find some: a page for each segment.
- */
-static void sock_make_room(struct sock *sk, const struct xen_vpipe_tcp_state *st)
-{
-	u64 rcvbuf = atomic_read(&sk->sk_rmem_alloc) + 4ULL * tcp_receive_window(tcp_sk(sk));
-
-	rcvbuf = min(rcvbuf, MAX_BUFFER);
-	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK) && (int)rcvbuf > sk->sk_rcvbuf)
-		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
-	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
-	    (int)min_t(u64, st->sndbuf, MAX_BUFFER) > sk->sk_sndbuf)
-		WRITE_ONCE(sk->sk_sndbuf, min_t(u64, st->sndbuf, MAX_BUFFER));
-}
-
-/*
  * The connection comes back: everything but the queues.  From here to thaw_end only
  * thaw_data may follow; the socket still takes no frames.  -ECONNABORTED: nobody wants it.
  */
@@ -419,7 +404,26 @@ int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_
 	return 0;
 }
 
-/* All that was received is there. */
+/* Buffers have grown with the connection, as they do, but in dom0. */
+static void sock_make_room(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 most = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]);
+
+	tp->rcvq_space.space = max_t(u32, tp->rcvq_space.space, min(st->rcv_per_rtt, most));
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK)) {
+		WRITE_ONCE(sk->sk_rcvbuf, vpipe_tcp_rcvbuf_earned(sk));
+		vpipe_tcp_keep_promise(sk, MAX_BUFFER);
+	}
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
+	    (int)min_t(u64, st->sndbuf, MAX_BUFFER) > sk->sk_sndbuf)
+		WRITE_ONCE(sk->sk_sndbuf, min_t(u64, st->sndbuf, MAX_BUFFER));
+}
+
+/*
+ * All that was received is there.  Once, and before anything is sent, which may promise the
+ * peer more.
+ */
 static void sock_set_window(struct vpfront_sock *vs, const struct xen_vpipe_tcp_state *st)
 {
 	struct tcp_sock *tp = tcp_sk(vs->sk);
@@ -431,6 +435,7 @@ static void sock_set_window(struct vpfront_sock *vs, const struct xen_vpipe_tcp_
 	tp->rcv_rtt_est.time = 0;
 	tp->rcvq_space.seq = tp->copied_seq;
 	tp->compressed_ack_rcv_nxt = tp->rcv_nxt;
+	sock_make_room(vs->sk, st);
 }
 
 /* Those of the bytes at `offset` that are of one kind; how many, or an error. */
@@ -446,7 +451,8 @@ static int sock_put_bytes(struct vpfront_sock *vs, const struct xen_vpipe_tcp_st
 		len = min(len, st->unread - offset);
 		return vpipe_tcp_append_received(vs->sk, from, len) ?: len;
 	}
-	sock_set_window(vs, st);
+	if (offset == st->unread)
+		sock_set_window(vs, st);
 	if (offset >= sent)
 		return vpipe_tcp_append(vs->sk, from, len, 0) ?: len;
 	len = min(len, sent - offset);
@@ -537,8 +543,8 @@ void vpfront_sock_thaw_end(struct vpfront_sock *vs, const struct xen_vpipe_tcp_s
 	vpfront_guard_clear(vs->socket);
 	vs->frozen = false;
 	tp->bytes_received = vs->bytes_received;	/* bytes that came back are no new ones */
-	sock_set_window(vs, st);
-	sock_make_room(sk, st);
+	if (st->write_seq == st->snd_una)
+		sock_set_window(vs, st);
 
 	if (st->state == XEN_VPIPE_TCP_CLOSED) {
 		vpfront_conntrack_closed(sk, &vs->state);

@@ -118,6 +118,35 @@ static inline u32 vpipe_tcp_mss_clamp(struct sock *sk)
 	return mss;
 }
 
+/*
+ * A receive buffer that was not set by the program: what its reading has earned it by now
+ * (tcp_rcv_space_adjust()), whatever it is, which may be more, to keep a promise.
+ */
+static inline u32 vpipe_tcp_rcvbuf_earned(struct sock *sk)
+{
+	u64 window = 2ULL * tcp_sk(sk)->rcvq_space.space + 16 * tcp_sk(sk)->advmss;
+	const int *rmem = sock_net(sk)->ipv4.sysctl_tcp_rmem;
+	u32 most = READ_ONCE(rmem[2]);
+
+	window = vpipe_compat_tcp_space_from_win(sk, min_t(u64, window, most));
+	return min_t(u32, max_t(u32, window, READ_ONCE(rmem[1])), most);
+}
+
+/*
+ * What was promised to the peer finds room, and no more is promised for that.  A connection
+ * goes to and fro: if each end let the other's window grow, it would have no end.
+ */
+static inline void vpipe_tcp_keep_promise(struct sock *sk, u32 most)
+{
+	u32 window = min(tcp_receive_window(tcp_sk(sk)), most);
+	u64 space = (u32)vpipe_compat_tcp_space_from_win(sk, window);
+	u64 rcvbuf = atomic_read(&sk->sk_rmem_alloc) + min(space, 4ULL * most);
+
+	rcvbuf = min_t(u64, rcvbuf, INT_MAX / 2);
+	if ((int)rcvbuf > sk->sk_rcvbuf)
+		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
+}
+
 /* What the program has set that works by itself. */
 static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe_tcp_state *st)
 {
@@ -127,9 +156,8 @@ static inline void vpipe_tcp_snapshot_settings(struct sock *sk, struct xen_vpipe
 	st->rcv_space = tcp_win_from_space(sk, sk->sk_rcvbuf);
 	if (sk->sk_userlocks & SOCK_RCVBUF_LOCK)
 		st->flags |= XEN_VPIPE_TCP_F_RCVBUF_LOCK;
-	else	/* it may be larger, to keep a promise of a shadow's */
-		st->rcvbuf = min_t(u32, st->rcvbuf,
-				   READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]));
+	else
+		st->rcvbuf = min(st->rcvbuf, vpipe_tcp_rcvbuf_earned(sk));
 	if (sk->sk_userlocks & SOCK_SNDBUF_LOCK)
 		st->flags |= XEN_VPIPE_TCP_F_SNDBUF_LOCK;
 	st->user_timeout_ms = READ_ONCE(inet_csk(sk)->icsk_user_timeout);
@@ -216,6 +244,7 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 	st->sndbuf = sk->sk_sndbuf;
 	st->window_clamp = tp->window_clamp;
 	st->rcv_ssthresh = tp->rcv_ssthresh;
+	st->rcv_per_rtt = tp->rcvq_space.space;
 
 	st->cwnd = tcp_snd_cwnd(tp);
 	st->ssthresh = tp->snd_ssthresh;
@@ -284,7 +313,9 @@ static inline int vpipe_tcp_append(struct sock *sk, struct iov_iter *from, size_
 	while (msg_data_left(&msg)) {
 		/* Each time: when there is no memory the kernel makes the buffer small. */
 		WRITE_ONCE(sk->sk_sndbuf, VPIPE_TCP_ALL_BYTES);
-		WRITE_ONCE(sk->sk_rcvbuf, VPIPE_TCP_ALL_BYTES);
+		/* Otherwise what is sent at once would promise the peer as much. */
+		if (tcp_sk(sk)->repair_queue == TCP_RECV_QUEUE)
+			WRITE_ONCE(sk->sk_rcvbuf, VPIPE_TCP_ALL_BYTES);
 		atomic_long_sub(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);
 		ret = tcp_sendmsg_locked(sk, &msg, msg_data_left(&msg));
 		atomic_long_add(VPIPE_TCP_ALL_PAGES, sk->sk_prot->memory_allocated);

@@ -139,7 +139,7 @@ MEMBER(xen_vpipe_tcp_state, congestion, 148, 16);
 MEMBER(xen_vpipe_tcp_state, error, 164, 4);
 MEMBER(xen_vpipe_tcp_state, unread, 168, 4);
 MEMBER(xen_vpipe_tcp_state, retransmits, 172, 4);
-MEMBER(xen_vpipe_tcp_state, reserved2, 176, 4);
+MEMBER(xen_vpipe_tcp_state, rcv_per_rtt, 176, 4);
 MEMBER(xen_vpipe_tcp_state, age_first_us, 180, 4);
 MEMBER(xen_vpipe_tcp_state, age_last_us, 184, 4);
 MEMBER(xen_vpipe_tcp_state, user_timeout_ms, 188, 4);

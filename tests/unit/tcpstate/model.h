@@ -89,7 +89,7 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 		same++;
 	if (same == (st->family == 4 ? 4 : 16))
 		return false;		/* nothing that leaves by a vif */
-	if (st->flags >= 512 || st->reserved2 != 0)
+	if (st->flags >= 512)
 		return false;
 	if (st->flags & 64) {		/* keepalive: as tcp(7) takes these */
 		if (st->keep_idle_s - 1 >= 32767 || st->keep_interval_s - 1 >= 32767)

@@ -161,7 +161,7 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 		st->flags = word;
 		break;
 	case 21:
-		st->reserved2 = word & 1 ? word : 0;
+		st->rcv_per_rtt = word;
 		break;
 	case 22:	/* one of IPv6's reserved prefixes, or its neighbour */
 	{

@@ -507,11 +507,13 @@ struct xen_vpipe_tcp_state {
 	uint32_t rto_us;	/* retransmission time-out, microseconds */
 	uint8_t congestion[16];	/* name of the algorithm, NUL-terminated */
 
-	/* from the backend only */
-	uint32_t error;		/* CLOSED: why, a positive errno */
-	uint32_t unread;	/* bytes received in order and not moved: RETURN's */
-	uint32_t retransmits;	/* segments retransmitted by the shadow */
-	uint32_t reserved2;
+	uint32_t error;		/* from the backend: CLOSED: why, a positive errno */
+	/* bytes received in order and not read (to the backend: so that there is less room,
+	 * whether they come by UNREAD or stay), or not moved (from it: RETURN's)
+	 */
+	uint32_t unread;
+	uint32_t retransmits;	/* from the backend: segments sent again by the shadow */
+	uint32_t rcv_per_rtt;	/* most bytes ever taken in a round trip: sizes buffers */
 
 	/* when snd_nxt is not snd_una: how long ago the first and the last of that was
 	 * sent, microseconds
