@@ -25,7 +25,7 @@ static bool credit_strict;
 static unsigned int credit_period_ms = 10;
 static unsigned int credit_burst_ms = 30;
 static unsigned int credit_mbps[2];		/* as set; 0: as measured */
-static unsigned int credit_measured[2] = { 1000, 1000 };
+static unsigned int credit_measured[2] = { 1000, 1000 };	/* or assumed, so far */
 
 static void credit_turn(void);
 
@@ -52,6 +52,16 @@ static void credit_set_rules(void)
 				credit_rate(VPBACK_CREDIT_DISK), credit_rate(VPBACK_CREDIT_NET));
 	credit_turn();
 	spin_unlock_irqrestore(&credit_lock, flags);
+}
+
+/* MB/s; 0: it could not be measured. */
+void vpback_credit_measured(unsigned int disk, unsigned int net)
+{
+	if (disk)
+		WRITE_ONCE(credit_measured[VPBACK_CREDIT_DISK], disk);
+	if (net)
+		WRITE_ONCE(credit_measured[VPBACK_CREDIT_NET], net);
+	credit_set_rules();
 }
 
 static int credit_mode_set(const char *val, const struct kernel_param *kp)

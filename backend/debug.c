@@ -3,7 +3,7 @@
  * debug.c: what goes on, in debugfs, /sys/kernel/debug/vpipe-back/:
  *
  *   capacity     "disk <MB/s> <calibrated|set>", and the same for "net": what credits
- *                are divided of
+ *                are divided of; "calibrated" is also what is assumed before (1000)
  *   <domid>-<devid>/operations
  *                a line of names, then one for each TRANSFER that has not ended:
  *                queue, flow, kind, cookie, bytes moved, bytes in all, what its flow waits

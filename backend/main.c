@@ -22,6 +22,7 @@ static int __init vpback_init(void)
 		return ret;
 	vpback_credit_init();
 	vpback_debug_init();
+	vpback_calibrate_init();
 	ret = vpback_xenbus_init();
 	if (ret) {
 		vpback_debug_exit();

@@ -9,6 +9,8 @@
  *     attach does both.
  *   cancel (write-only, root): "<queue> <flow>" ends what that flow does, as CANCEL by the
  *     frontend: its TRANSFERs end with -ECANCELED (ENOENT: there is no such flow).
+ *   calibrate (write-only, root): "1" measures the domain's disks, and the network, again;
+ *     may take seconds (ENOTCONN: there is no frontend; or what measuring said).
  *   statistics/<counter>: one number each, monotonic unless it says otherwise.
  */
 #include <linux/device.h>
@@ -47,9 +49,18 @@ static ssize_t cancel_store(struct device *device, struct device_attribute *attr
 }
 static DEVICE_ATTR_WO(cancel);
 
+static ssize_t calibrate_store(struct device *device, struct device_attribute *attr,
+			       const char *buf, size_t len)
+{
+	return (sysfs_streq(buf, "1") ? vpback_xenbus_calibrate(dev_get_drvdata(device)) :
+					-EINVAL) ?: len;
+}
+static DEVICE_ATTR_WO(calibrate);
+
 static struct attribute *device_attrs[] = {
 	&dev_attr_netns.attr,
 	&dev_attr_cancel.attr,
+	&dev_attr_calibrate.attr,
 	NULL
 };
 

@@ -82,6 +82,7 @@ void vpback_credit_join(struct vpback_account *account, wait_queue_head_t *work,
 			unsigned int threads);
 void vpback_credit_leave(struct vpback_account *account);
 unsigned int vpback_credit_capacity(enum vpback_credit_kind kind, bool *set);
+void vpback_credit_measured(unsigned int disk, unsigned int net);
 void vpback_credit_init(void);
 void vpback_credit_exit(void);
 
@@ -510,6 +511,11 @@ static inline void vpback_stat_time(struct vpback_device *dev, enum vpback_stat 
 		;
 }
 
+/* --- calibrate.c: how much can the host move? ---------------------------------------------- */
+
+int vpback_calibrate(struct vpback_device *dev);
+void vpback_calibrate_init(void);
+
 /* --- policy.c: weight, cap and limits from xenstore -------------------------------------- */
 
 int vpback_policy_init(struct vpback_device *dev);
@@ -524,6 +530,7 @@ void vpback_debug_exit(void);
 
 int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net);
 int vpback_xenbus_configured(struct vpback_device *dev);
+int vpback_xenbus_calibrate(struct vpback_device *dev);
 int vpback_xenbus_cancel(struct vpback_device *dev, unsigned int queue, u32 flow);
 int vpback_xenbus_init(void);
 void vpback_xenbus_exit(void);

@@ -221,6 +221,17 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 	return ret;
 }
 
+/* -ENOTCONN: there is no frontend, and so no open disk. */
+int vpback_xenbus_calibrate(struct vpback_device *dev)
+{
+	int ret;
+
+	mutex_lock(&dev->lock);
+	ret = dev->queue ? vpback_calibrate(dev) : -ENOTCONN;
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
 /* Whatever a flow does ends; -ENOENT: there is none of that number. */
 int vpback_xenbus_cancel(struct vpback_device *dev, unsigned int queue, u32 flow)
 {
