@@ -227,6 +227,19 @@ void vpback_credit_spend(struct vpback_account *account, unsigned int kinds, u64
 	spin_unlock_irq(&credit_lock);
 }
 
+/* Likewise, of what has asked for no leave. */
+void vpback_credit_force(struct vpback_account *account, u64 disk, u64 net)
+{
+	atomic64_add(disk + net, &account->charged);
+	atomic64_add(disk + net, &account->regular);
+	spin_lock_irq(&credit_lock);
+	vpback_credit_charge(&credit_pool, &account->credit, VPBACK_CREDIT_DISK, disk, true);
+	vpback_credit_charge(&credit_pool, &account->credit, VPBACK_CREDIT_NET, net, true);
+	vpback_credit_charge(&credit_pool, &account->credit, VPBACK_CREDIT_WORK, disk + net,
+			     true);
+	spin_unlock_irq(&credit_lock);
+}
+
 /* The first of the domain's tasks that need these waits.  Any context. */
 void vpback_credit_wait(struct vpback_account *account, unsigned int needs)
 {

@@ -37,6 +37,8 @@
 #define VPBACK_CREDIT_MAX_PERIODS 100000U	/* that count at once */
 /* What all threads of a domain may begin at once; what is beyond is forgiven. */
 #define VPBACK_CREDIT_MAX_DEBT	(128LL << 20)
+/* So many times what it may save up, a domain may owe for what asks for no credits. */
+#define VPBACK_CREDIT_FORCED	10U
 /* A round is short enough to be a period, and long enough for some steps. */
 #define VPBACK_CREDIT_MIN_ROUND	(256ULL << 10)
 #define VPBACK_CREDIT_MAX_ROUND	(8ULL << 20)
@@ -429,8 +431,8 @@ static inline void vpback_credit_pay(int64_t *left, uint64_t bytes, int64_t most
 }
 
 /*
- * It has moved so much: of its own will; or `forced`, by ways that ask for no credit, which
- * costs it what it has saved, and as much once more, but not all that it will ever have.
+ * It has moved so much: with leave; or `forced`, by ways that ask for none, which costs it
+ * what it has saved and some time to come, but not all that it will ever have.
  */
 static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 					struct vpback_credit *credit,
@@ -440,11 +442,13 @@ static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 
 	if (pool->strict == strict)
 		vpback_credit_pay(&credit->left[kind], bytes,
-				  forced ? vpback_credit_limit(pool, credit, kind) :
+				  forced ? vpback_credit_limit(pool, credit, kind) *
+					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
 	if (kind == VPBACK_CREDIT_WORK && credit->cap)
 		vpback_credit_pay(&credit->cap_left, bytes,
-				  forced ? vpback_credit_cap_limit(pool, credit) :
+				  forced ? vpback_credit_cap_limit(pool, credit) *
+					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
 }
 

@@ -141,6 +141,7 @@ static ssize_t _name##_show(struct device *device, struct device_attribute *a, c
 static DEVICE_ATTR_RO(_name)
 
 STAT_ACCOUNT(charged_bytes_total, "%lld", atomic64_read(&account->charged));
+STAT_ACCOUNT(regular_bytes_total, "%lld", atomic64_read(&account->regular));
 STAT_ACCOUNT(credit_waits_total, "%llu", vpback_credit_waits(account, false));
 STAT_ACCOUNT(credit_wait_us_total, "%llu", vpback_credit_waits(account, true));
 STAT_ACCOUNT(credits, "%lld", vpback_credit_left(account));	/* bytes; a debt is negative */
@@ -171,6 +172,7 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_flows.attr,
 	&dev_attr_chunks.attr,
 	&dev_attr_charged_bytes_total.attr,
+	&dev_attr_regular_bytes_total.attr,
 	&dev_attr_credit_waits_total.attr,
 	&dev_attr_credit_wait_us_total.attr,
 	&dev_attr_credits.attr,

@@ -67,11 +67,12 @@ struct vpback_account {
 	wait_queue_head_t *work;	/* where the domain's threads wait */
 	ktime_t waits_since;
 	u64 waits, waited_us;		/* how often, and for how long */
-	atomic64_t charged;		/* bytes */
+	atomic64_t charged, regular;	/* bytes; of them by blkback and netback */
 };
 
 bool vpback_credit_ask(struct vpback_account *account, unsigned int needs);
 void vpback_credit_spend(struct vpback_account *account, unsigned int kinds, u64 bytes);
+void vpback_credit_force(struct vpback_account *account, u64 disk, u64 net);
 void vpback_credit_wait(struct vpback_account *account, unsigned int needs);
 void vpback_credit_go_on(struct vpback_account *account, unsigned int needs);
 void vpback_credit_stepped(void);
@@ -480,6 +481,11 @@ struct vpback_device {
 	struct xenbus_watch policy_watch;
 	unsigned int max_ops, max_chunks, max_held;	/* 0: as the module's parameters */
 
+	struct delayed_work regular_work;	/* the members below are its */
+	u64 regular_disk, regular_net;	/* bytes, at the last look */
+	bool regular_known;		/* ... was one */
+	bool regular_on;		/* under the device's lock: it goes on */
+
 	struct mutex disks_lock;	/* serialises disks */
 	struct list_head disks;
 	struct xenbus_watch disk_watch;
@@ -515,6 +521,11 @@ static inline void vpback_stat_time(struct vpback_device *dev, enum vpback_stat 
 
 int vpback_calibrate(struct vpback_device *dev);
 void vpback_calibrate_init(void);
+
+/* --- regular.c: what goes by blkback and netback ------------------------------------------- */
+
+void vpback_regular_start(struct vpback_device *dev);
+void vpback_regular_stop(struct vpback_device *dev);
 
 /* --- policy.c: weight, cap and limits from xenstore -------------------------------------- */
 

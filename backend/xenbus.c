@@ -42,6 +42,7 @@ static void xenbus_disconnect(struct vpback_device *dev)
 {
 	if (!dev->queue)
 		return;
+	vpback_regular_stop(dev);
 	while (dev->nr_queues)
 		vpback_ring_disconnect(dev->queue[--dev->nr_queues]);
 	kfree(dev->queue);
@@ -85,6 +86,7 @@ static int xenbus_connect(struct vpback_device *dev)
 		}
 		dev->queue[dev->nr_queues++] = queue;
 	}
+	vpback_regular_start(dev);
 	return 0;
 err:
 	xenbus_disconnect(dev);

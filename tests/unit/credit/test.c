@@ -203,7 +203,7 @@ static void test_forced(void **state)
 	(void)state;
 	host_init(&host, 1, false);
 	vpback_credit_charge(&host.pool, a, WORK, 1ULL << 50, true);
-	assert_int_equal(a->left[WORK], -3000000);
+	assert_int_equal(a->left[WORK], -30000000);
 	vpback_credit_charge(&host.pool, a, WORK, 1ULL << 50, false);
 	assert_int_equal(a->left[WORK], -VPBACK_CREDIT_MAX_DEBT);
 	vpback_credit_charge(&host.pool, a, WORK, UINT64_MAX, true);	/* no gift either */
