@@ -47,6 +47,7 @@ void vpback_flow_drop(struct vpback_flow *flow, struct vpback_transfer *transfer
 	if (transfer->disk)
 		vpback_disk_put(flow->dev, transfer->disk);
 	atomic64_sub(transfer->size, &flow->dev->reserved);
+	atomic_dec(&flow->dev->nr_ops);
 	kvfree(transfer);
 }
 

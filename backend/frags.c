@@ -159,6 +159,8 @@ int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 				more && transfer->unread > frags.bytes);
 	sent = max(sent, 0);
 	transfer->moved += sent;
+	vpback_credit_spend(&sink->dev->account,
+			    BIT(VPBACK_CREDIT_NET) | BIT(VPBACK_CREDIT_WORK), sent);
 	rest->length = frags.bytes - sent;
 	iov_iter_bvec(&iter, ITER_SOURCE, frags.vec, frags.nr, frags.bytes);
 	iov_iter_advance(&iter, sent);

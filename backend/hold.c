@@ -22,7 +22,7 @@
 #include <linux/netfilter.h>
 #include <linux/random.h>
 
-#include "vpback.h"
+#include "trace.h"
 #include <vpipe/tcp_frames.h>
 
 /* After so many times that more had come meanwhile, no more may come meanwhile. */
@@ -56,7 +56,7 @@ static void hold_keep(struct vpback_flow *flow, struct sk_buff_head *list, struc
 
 	if (skb_orphan_frags_rx(skb, GFP_ATOMIC) ||
 	    ktime_ms_delta(ktime_get(), flow->moves_since) > MAX_HOLD_MS ||
-	    atomic_read(&dev->frames_held) >= VPBACK_MAX_FRAMES ||
+	    atomic_read(&dev->frames_held) >= (READ_ONCE(dev->max_held) ?: vpback_max_held) ||
 	    atomic_read(&dev->bytes_held) >= MAX_HELD_BYTES) {
 		vpback_stat_add(dev, VPBACK_STAT_FRAMES_DROPPED, 1);
 		kfree_skb(skb);
@@ -108,6 +108,7 @@ static void hold_open(struct vpback_flow *flow)
 		vpback_netdev_receive(flow->link, skb);
 	flow->frames = VPBACK_FRAMES_OURS;
 	vpback_stat_time(flow->dev, VPBACK_STAT_ATTACH_US, flow->moves_since);
+	trace_vpback_hand_over(flow, false, ktime_us_delta(ktime_get(), flow->moves_since));
 }
 
 /* The guest has nothing more of the flow, or it takes too long to say so. */
@@ -317,8 +318,10 @@ void vpback_hold_release(struct vpback_flow *flow)
 			hold_to_guest(flow->link, skb);
 	}
 	flow->frames = VPBACK_FRAMES_GUEST;
-	if (flow->detached)
+	if (flow->detached) {
 		vpback_stat_time(flow->dev, VPBACK_STAT_RETURN_US, flow->moves_since);
+		trace_vpback_hand_over(flow, true, ktime_us_delta(ktime_get(), flow->moves_since));
+	}
 	spin_unlock_bh(&flow->frames_lock);
 }
 

@@ -8,6 +8,9 @@
 
 #include "vpback.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 static int __init vpback_init(void)
 {
 	int ret;
@@ -17,15 +20,23 @@ static int __init vpback_init(void)
 	ret = vpback_netdev_init();
 	if (ret)
 		return ret;
+	vpback_credit_init();
+	vpback_debug_init();
+	vpback_calibrate_init();
 	ret = vpback_xenbus_init();
-	if (ret)
+	if (ret) {
+		vpback_debug_exit();
+		vpback_credit_exit();
 		vpback_netdev_exit();
+	}
 	return ret;
 }
 
 static void __exit vpback_exit(void)
 {
 	vpback_xenbus_exit();
+	vpback_debug_exit();
+	vpback_credit_exit();
 	vpback_netdev_exit();
 	rcu_barrier();		/* flows are freed after a grace period */
 }

@@ -12,7 +12,7 @@
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 
-#include "vpback.h"
+#include "trace.h"
 
 #define MAX_RETRY_MS	1000U	/* doubled up to this while nothing moves */
 #define MAX_SETTLE_MS	60000U
@@ -73,6 +73,7 @@ void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer
 	vpback_stat_add(flow->dev, VPBACK_STAT_TRANSFERS, 1);
 	if (transfer->to != XEN_VPIPE_END_BUFFER)
 		vpback_stat_add(flow->dev, VPBACK_STAT_BYTES, transfer->moved);
+	trace_vpback_complete(flow, transfer, status);
 	/* First this end, then that of a flow which waits for it. */
 	vpback_ring_event(flow->queue, event);
 	vpback_flow_drop(flow, transfer);
@@ -260,14 +261,34 @@ static bool pipe_move(struct vpback_flow *flow)
 	return ended || again > 0 || got == VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
 }
 
-/* A run of the flow's task; true: once more. */
-bool vpback_pipe_step(struct vpback_task *task)
+/* What moving on will cost, bits of credit.h; 0: there is nothing to begin. */
+static unsigned int pipe_needs(struct vpback_flow *flow)
+{
+	struct vpback_transfer *transfer;
+	unsigned int needs = 0;
+
+	spin_lock(&flow->lock);
+	transfer = list_first_entry_or_null(&flow->transfers, struct vpback_transfer, node);
+	if (transfer && transfer->disk)
+		needs |= VPBACK_CREDIT_NEEDS_DISK;
+	if (transfer && (transfer->from == XEN_VPIPE_END_SOCKET ||
+			 transfer->to == XEN_VPIPE_END_SOCKET))
+		needs |= VPBACK_CREDIT_NEEDS_NET;
+	transfer = list_first_entry_or_null(&flow->writes, struct vpback_transfer, node);
+	if (transfer && (!transfer->begun || flow->nr_writes > 1))
+		needs |= VPBACK_CREDIT_NEEDS_DISK;
+	spin_unlock(&flow->lock);
+	return needs;
+}
+
+/* A run of the flow's task. */
+enum vpback_step vpback_pipe_step(struct vpback_task *task)
 {
 	struct vpback_flow *flow = container_of(task, struct vpback_flow, task);
-	bool cancelled, detach, more = false;
+	bool cancelled, detach, may, more = false;
 
 	if (flow->detached)
-		return false;
+		return VPBACK_STEP_IDLE;
 	spin_lock(&flow->lock);
 	cancelled = flow->cancelled;
 	spin_unlock(&flow->lock);
@@ -278,8 +299,11 @@ bool vpback_pipe_step(struct vpback_task *task)
 	if (READ_ONCE(flow->charged))
 		vpback_frags_charge(flow);
 	vpback_sink_reclaim(flow, false);
-	vpback_sink_write(flow, cancelled);
-	if (!flow->failed)
+	task->needs = flow->failed ? 0 : pipe_needs(flow);
+	may = !task->needs || vpback_credit_ask(&flow->dev->account, task->needs);
+	trace_vpback_dispatch(flow, task->needs, may);
+	vpback_sink_write(flow, cancelled, may);
+	if (!flow->failed && may)
 		more = pipe_move(flow);
 	if (flow->failed)
 		pipe_stop(flow);
@@ -288,16 +312,16 @@ bool vpback_pipe_step(struct vpback_task *task)
 	detach = flow->detach && list_empty(&flow->transfers) && list_empty(&flow->writes) &&
 		 list_empty(&flow->chunks);
 	spin_unlock(&flow->lock);
-	if (!more && (flow->starved || flow->nr_chunks || flow->nr_sent ||
+	if (!more && (flow->starved || (may && flow->nr_chunks) || flow->nr_sent ||
 		      READ_ONCE(flow->charged)))
 		pipe_retry_later(flow);
 	if (!detach)
 		pipe_look_for_input(flow);
 	if (!detach || READ_ONCE(flow->feeder))
-		return more;
+		return more ? VPBACK_STEP_MORE : may ? VPBACK_STEP_IDLE : VPBACK_STEP_CREDIT;
 	if (pipe_settled(flow))
 		pipe_detach_now(flow);
-	return false;
+	return VPBACK_STEP_IDLE;
 }
 
 /* --- what the ring asks for ---------------------------------------------------------------- */
@@ -345,6 +369,7 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 		list_add_tail(&transfer->node, &flow->transfers);
 		flow->nr_transfers++;
 	}
+	trace_vpback_submit(flow, transfer);
 out:
 	spin_unlock(&flow->lock);
 	if (ret)

@@ -16,6 +16,13 @@
 
 #define KEEP_FREE	64U	/* chunks that stay allocated for the next flow */
 
+/* 0: as the module's parameter says. */
+void vpback_pool_set_max(struct vpback_pool *pool, unsigned int chunks)
+{
+	chunks = chunks ?: ((u64)vpback_pool_mib << 20) / VPBACK_CHUNK_BYTES;
+	WRITE_ONCE(pool->max, max(chunks, 16U));
+}
+
 void vpback_pool_init(struct vpback_pool *pool)
 {
 	spin_lock_init(&pool->lock);
@@ -23,7 +30,6 @@ void vpback_pool_init(struct vpback_pool *pool)
 	INIT_LIST_HEAD(&pool->waiters);
 	pool->nr_free = 0;
 	pool->nr_used = 0;
-	pool->max = max_t(unsigned int, ((u64)vpback_pool_mib << 20) / VPBACK_CHUNK_BYTES, 16);
 }
 
 static void pool_chunk_free(struct vpback_chunk *chunk)
@@ -97,7 +103,7 @@ static struct vpback_chunk *pool_take(struct vpback_pool *pool, struct vpback_fl
 /* May sleep for memory.  NULL: the flow is kicked when there is one. */
 struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow)
 {
-	return pool_take(pool, flow, pool->max, true);
+	return pool_take(pool, flow, READ_ONCE(pool->max), true);
 }
 
 /*
@@ -106,7 +112,7 @@ struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flo
  */
 struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow)
 {
-	return pool_take(pool, flow, pool->max / 2, false);
+	return pool_take(pool, flow, READ_ONCE(pool->max) / 2, false);
 }
 
 /* Under the lock: _forget is what keeps a dying flow out of here. */
@@ -147,7 +153,7 @@ struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_c
 /* As much is on its way as may be. */
 bool vpback_pool_full(struct vpback_pool *pool)
 {
-	return READ_ONCE(pool->nr_used) >= pool->max;
+	return READ_ONCE(pool->nr_used) >= READ_ONCE(pool->max);
 }
 
 /* What the flow's socket keeps in pages that are not the pool's counts as so many chunks. */

@@ -26,7 +26,8 @@ struct vpback_queue {
 
 	struct xen_vpipe_back_ring ring;
 	void *sring;
-	struct xarray flows;		/* the thread's alone */
+	struct xarray flows;		/* the thread's alone, but for: */
+	struct mutex flows_lock;	/* no flow ends while _each or _cancel looks at it */
 
 	unsigned int nr_pages;
 	struct page **page;		/* the pool, mapped */
@@ -134,6 +135,33 @@ void *vpback_ring_page(struct vpback_queue *queue, u16 page)
 struct vpback_flow *vpback_ring_flow(struct vpback_queue *queue, u32 id)
 {
 	return xa_load(&queue->flows, id);
+}
+
+/* For the host's operator, with the device's lock: all flows, in order. */
+void vpback_ring_each(struct vpback_queue *queue,
+		      void (*fn)(struct vpback_flow *flow, unsigned int queue, void *data),
+		      void *data)
+{
+	struct vpback_flow *flow;
+	unsigned long index;
+
+	mutex_lock(&queue->flows_lock);
+	xa_for_each(&queue->flows, index, flow)
+		fn(flow, queue->index, data);
+	mutex_unlock(&queue->flows_lock);
+}
+
+/* Likewise: as if the frontend had asked for it.  -ENOENT. */
+int vpback_ring_cancel(struct vpback_queue *queue, u32 id)
+{
+	struct vpback_flow *flow;
+
+	mutex_lock(&queue->flows_lock);
+	flow = xa_load(&queue->flows, id);
+	if (flow)
+		vpback_pipe_cancel(flow);
+	mutex_unlock(&queue->flows_lock);
+	return flow ? 0 : -ENOENT;
 }
 
 /* The frontend does not take its events. */
@@ -328,7 +356,9 @@ static int ring_release(struct vpback_queue *queue, struct vpback_flow *flow,
 {
 	if (args->flags & ~XEN_VPIPE_RELEASE_LOST)
 		return -EINVAL;
+	mutex_lock(&queue->flows_lock);
 	xa_erase(&queue->flows, flow->id);
+	mutex_unlock(&queue->flows_lock);
 	flow->lost = args->flags & XEN_VPIPE_RELEASE_LOST;
 	vpback_flow_destroy(flow, true);
 	return 0;
@@ -626,6 +656,7 @@ struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int
 	queue->dev = dev;
 	queue->index = index;
 	xa_init(&queue->flows);
+	mutex_init(&queue->flows_lock);
 	spin_lock_init(&queue->events_lock);
 	INIT_LIST_HEAD(&queue->events);
 	init_waitqueue_head(&queue->wait);

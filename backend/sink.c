@@ -77,6 +77,8 @@ static int sink_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool 
 	if (ret > 0) {
 		chunk->offset += ret;
 		chunk->length -= ret;
+		vpback_credit_spend(&flow->dev->account,
+				    BIT(VPBACK_CREDIT_NET) | BIT(VPBACK_CREDIT_WORK), ret);
 	}
 	return ret;
 }
@@ -250,6 +252,8 @@ static void sink_submit(struct vpback_flow *flow, struct vpback_transfer *transf
 	u32 at, end, n;
 
 	transfer->begun = true;
+	vpback_credit_spend(&flow->dev->account,
+			    BIT(VPBACK_CREDIT_DISK) | BIT(VPBACK_CREDIT_WORK), transfer->length);
 	blk_start_plug(&plug);
 	list_for_each_entry(chunk, &flow->writing, node) {
 		atomic_set(&chunk->pending, 1);
@@ -317,8 +321,8 @@ static bool sink_written(struct vpback_flow *flow, struct vpback_transfer *trans
 	return true;
 }
 
-/* Go on with the writes; `stop`: begin none any more. */
-void vpback_sink_write(struct vpback_flow *flow, bool stop)
+/* Go on with the writes; `stop`: begin none any more; `begin`: the next one may begin now. */
+void vpback_sink_write(struct vpback_flow *flow, bool stop, bool begin)
 {
 	struct vpback_transfer *transfer = sink_first_write(flow);
 
@@ -333,6 +337,8 @@ void vpback_sink_write(struct vpback_flow *flow, bool stop)
 		sink_put_back(flow);
 		for (; transfer; transfer = sink_first_write(flow))
 			vpback_pipe_done(flow, transfer, -ECANCELED);
+	} else if (!begin) {
+		return;
 	} else if (sink_gather(flow, transfer)) {
 		sink_submit(flow, transfer);
 	} else {

@@ -70,7 +70,7 @@ static struct vpback_chunk *source_chunk(struct vpback_flow *flow,
 static void source_fill(struct vpback_flow *flow, struct vpback_transfer *transfer,
 			struct vpback_chunk *chunk)
 {
-	u32 at = 0;
+	u32 at = 0, read = 0;
 
 	atomic_set(&chunk->pending, 1);
 	atomic_inc(&flow->bios);
@@ -90,6 +90,7 @@ static void source_fill(struct vpback_flow *flow, struct vpback_transfer *transf
 			memset(page_address(chunk->page) + at, 0, want);
 		} else {
 			atomic_inc(&chunk->pending);
+			read += want;
 			vpback_disk_submit(transfer->disk, REQ_OP_READ,
 					   extent->sector + (sector_offset >> SECTOR_SHIFT),
 					   chunk, at, want);
@@ -103,6 +104,7 @@ static void source_fill(struct vpback_flow *flow, struct vpback_transfer *transf
 			transfer->extent_offset = 0;
 		}
 	}
+	vpback_credit_spend(&flow->dev->account, BIT(VPBACK_CREDIT_DISK), read);
 	vpback_pipe_bio_done(chunk, 0);
 }
 
@@ -223,6 +225,9 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 				ret = vpback_sock_receive(flow, chunk, room);
 				chunk->length += max(ret, 0);
 			}
+			if (ret > 0)
+				vpback_credit_spend(&flow->dev->account, BIT(VPBACK_CREDIT_NET),
+						    ret);
 			if (ret == -EAGAIN)
 				break;
 			if (ret < 0) {

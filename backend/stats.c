@@ -7,6 +7,10 @@
  *     and makes its links there (EBUSY: it has one; ENODEV: the domain has no vif);
  *     "2" says that these are configured, and lets the frontend come.  vpipectl
  *     attach does both.
+ *   cancel (write-only, root): "<queue> <flow>" ends what that flow does, as CANCEL by the
+ *     frontend: its TRANSFERs end with -ECANCELED (ENOENT: there is no such flow).
+ *   calibrate (write-only, root): "1" measures the domain's disks, and the network, again;
+ *     may take seconds (ENOTCONN: there is no frontend; or what measuring said).
  *   statistics/<counter>: one number each, monotonic unless it says otherwise.
  */
 #include <linux/device.h>
@@ -34,8 +38,29 @@ static ssize_t netns_store(struct device *device, struct device_attribute *attr,
 }
 static DEVICE_ATTR_WO(netns);
 
+static ssize_t cancel_store(struct device *device, struct device_attribute *attr,
+			    const char *buf, size_t len)
+{
+	unsigned int queue, flow;
+
+	if (sscanf(buf, "%u %u", &queue, &flow) != 2)
+		return -EINVAL;
+	return vpback_xenbus_cancel(dev_get_drvdata(device), queue, flow) ?: len;
+}
+static DEVICE_ATTR_WO(cancel);
+
+static ssize_t calibrate_store(struct device *device, struct device_attribute *attr,
+			       const char *buf, size_t len)
+{
+	return (sysfs_streq(buf, "1") ? vpback_xenbus_calibrate(dev_get_drvdata(device)) :
+					-EINVAL) ?: len;
+}
+static DEVICE_ATTR_WO(calibrate);
+
 static struct attribute *device_attrs[] = {
 	&dev_attr_netns.attr,
+	&dev_attr_cancel.attr,
+	&dev_attr_calibrate.attr,
 	NULL
 };
 
@@ -104,6 +129,25 @@ static ssize_t chunks_show(struct device *device, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RO(chunks);
 
+/* Of the domain's account: charged and waited for since it was attached; gauges. */
+#define STAT_ACCOUNT(_name, _format, _value)					\
+static ssize_t _name##_show(struct device *device, struct device_attribute *a, char *buf) \
+{										\
+	struct vpback_device *dev = dev_get_drvdata(device);			\
+	struct vpback_account *account = &dev->account;				\
+										\
+	return sysfs_emit(buf, _format "\n", _value);				\
+}										\
+static DEVICE_ATTR_RO(_name)
+
+STAT_ACCOUNT(charged_bytes_total, "%lld", atomic64_read(&account->charged));
+STAT_ACCOUNT(regular_bytes_total, "%lld", atomic64_read(&account->regular));
+STAT_ACCOUNT(credit_waits_total, "%llu", vpback_credit_waits(account, false));
+STAT_ACCOUNT(credit_wait_us_total, "%llu", vpback_credit_waits(account, true));
+STAT_ACCOUNT(credits, "%lld", vpback_credit_left(account));	/* bytes; a debt is negative */
+STAT_ACCOUNT(weight, "%u", READ_ONCE(account->weight));
+STAT_ACCOUNT(cap, "%llu", READ_ONCE(account->cap));	/* bytes a second; 0: none */
+
 static struct attribute *statistics_attrs[] = {
 	&dev_attr_requests_total.attr,
 	&dev_attr_refused_total.attr,
@@ -127,6 +171,13 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_events_total.attr,
 	&dev_attr_flows.attr,
 	&dev_attr_chunks.attr,
+	&dev_attr_charged_bytes_total.attr,
+	&dev_attr_regular_bytes_total.attr,
+	&dev_attr_credit_waits_total.attr,
+	&dev_attr_credit_wait_us_total.attr,
+	&dev_attr_credits.attr,
+	&dev_attr_weight.attr,
+	&dev_attr_cap.attr,
 	NULL
 };
 

@@ -88,6 +88,16 @@ static int transfer_disk(struct vpback_device *dev, struct vpback_transfer *tran
 					 transfer->align >> SECTOR_SHIFT);
 }
 
+/* Count it; the domain has more of them than it may. */
+static bool transfer_too_many(struct vpback_device *dev, const struct vpback_transfer *transfer)
+{
+	unsigned int max = READ_ONCE(dev->max_ops) ?: READ_ONCE(vpback_max_ops);
+	s64 bytes = atomic64_add_return(transfer->size, &dev->reserved);
+
+	return (unsigned int)atomic_inc_return(&dev->nr_ops) > max ||
+	       bytes > (s64)vpback_flow_mib << 20;
+}
+
 /* XEN_VPIPE_OP_TRANSFER: its status. */
 int vpback_transfer_request(struct vpback_queue *queue, struct vpback_flow *flow,
 			    const struct xen_vpipe_transfer *args)
@@ -123,8 +133,7 @@ int vpback_transfer_request(struct vpback_queue *queue, struct vpback_flow *flow
 	if (!transfer)
 		return -ENOMEM;
 	transfer->size = struct_size(transfer, extent, end ? end->nr : 0);
-	if (atomic64_add_return(transfer->size, &flow->dev->reserved) >
-	    (s64)vpback_flow_mib << 20) {
+	if (transfer_too_many(flow->dev, transfer)) {
 		vpback_flow_drop(flow, transfer);
 		return -ENOSPC;
 	}

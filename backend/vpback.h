@@ -27,6 +27,11 @@
 #include <xen/interface/io/ring.h>
 #include <xen/interface/io/vpipe.h>
 
+#include "credit.h"
+
+struct vpback_device;
+struct vpback_flow;
+
 /* --- stats.c: counters of a device, in sysfs ------------------------------- */
 
 enum vpback_stat {
@@ -51,19 +56,59 @@ enum vpback_stat {
 	VPBACK_STATS
 };
 
+/* --- credit.c: which domain may move bytes now ----------------------------------- */
+
+struct vpback_account {
+	struct vpback_credit credit;	/* the gate's; its tasks and running the scheduler's */
+	bool joined;			/* it is in the pool */
+	u32 weight;			/* as xenstore says */
+	u64 cap;
+	u32 open;			/* bits of credit.waiting: these may try again */
+	wait_queue_head_t *work;	/* where the domain's threads wait */
+	ktime_t waits_since;
+	u64 waits, waited_us;		/* how often, and for how long */
+	atomic64_t charged, regular;	/* bytes; of them by blkback and netback */
+};
+
+bool vpback_credit_ask(struct vpback_account *account, unsigned int needs);
+void vpback_credit_spend(struct vpback_account *account, unsigned int kinds, u64 bytes);
+void vpback_credit_force(struct vpback_account *account, u64 disk, u64 net);
+void vpback_credit_wait(struct vpback_account *account, unsigned int needs);
+void vpback_credit_go_on(struct vpback_account *account, unsigned int needs);
+void vpback_credit_stepped(void);
+void vpback_credit_configure(struct vpback_account *account, u32 weight, u64 cap);
+s64 vpback_credit_left(struct vpback_account *account);
+u64 vpback_credit_waits(struct vpback_account *account, bool us);
+void vpback_credit_join(struct vpback_account *account, wait_queue_head_t *work,
+			unsigned int threads);
+void vpback_credit_leave(struct vpback_account *account);
+unsigned int vpback_credit_capacity(enum vpback_credit_kind kind, bool *set);
+void vpback_credit_measured(unsigned int disk, unsigned int net);
+void vpback_credit_init(void);
+void vpback_credit_exit(void);
+
 /* --- sched.c: who runs when -------------------------------------------------- */
 
 struct vpback_sched;
+
+enum vpback_step {
+	VPBACK_STEP_IDLE,	/* somebody will kick it */
+	VPBACK_STEP_MORE,	/* there is more to do now */
+	VPBACK_STEP_CREDIT,	/* ... when the domain has credits */
+};
 
 /* Something that moves bytes when it is kicked; never on two threads at once. */
 struct vpback_task {
 	struct list_head node;
 	bool queued, running, again, dead;	/* under the scheduler's lock, and: */
+	bool waits;			/* for credits */
+	bool passed_over;		/* it waited, and has moved nothing since */
 	unsigned int runs;			/* that have ended */
-	bool (*step)(struct vpback_task *task);	/* true: there is more to do now */
+	unsigned int needs;		/* bits of credit.h; the step's */
+	enum vpback_step (*step)(struct vpback_task *task);
 };
 
-struct vpback_sched *vpback_sched_create(unsigned int domid);
+struct vpback_sched *vpback_sched_create(struct vpback_device *dev);
 void vpback_sched_destroy(struct vpback_sched *sched);
 void vpback_sched_kick(struct vpback_sched *sched, struct vpback_task *task);
 void vpback_sched_retire(struct vpback_sched *sched, struct vpback_task *task);
@@ -73,8 +118,6 @@ void vpback_sched_flush(struct vpback_sched *sched, struct vpback_task *task);
 
 #define VPBACK_CHUNK_ORDER	4
 #define VPBACK_CHUNK_BYTES	(PAGE_SIZE << VPBACK_CHUNK_ORDER)
-
-struct vpback_flow;
 
 /* A run of the stream, in one compound page. */
 struct vpback_chunk {
@@ -95,6 +138,7 @@ struct vpback_pool {
 };
 
 void vpback_pool_init(struct vpback_pool *pool);
+void vpback_pool_set_max(struct vpback_pool *pool, unsigned int chunks);
 void vpback_pool_exit(struct vpback_pool *pool);
 struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow);
 struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow);
@@ -117,8 +161,6 @@ struct vpback_disk {
 	bool writable;			/* opened for that */
 	bool stale;			/* xenstore changed: look again for the next one */
 };
-
-struct vpback_device;
 
 struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev);
 void vpback_disk_put(struct vpback_device *dev, struct vpback_disk *disk);
@@ -361,7 +403,7 @@ int vpback_pipe_transfer(struct vpback_flow *flow, struct vpback_transfer *trans
 bool vpback_pipe_fresh(struct vpback_flow *flow);
 void vpback_pipe_cancel(struct vpback_flow *flow);
 int vpback_pipe_detach(struct vpback_flow *flow, u32 settle_ms, bool finish);
-bool vpback_pipe_step(struct vpback_task *task);
+enum vpback_step vpback_pipe_step(struct vpback_task *task);
 void vpback_pipe_kick(struct vpback_flow *flow);
 void vpback_pipe_chunk_done(struct vpback_flow *flow, struct vpback_chunk *chunk);
 void vpback_pipe_done(struct vpback_flow *flow, struct vpback_transfer *transfer, int status);
@@ -394,7 +436,7 @@ int vpback_source_return(struct vpback_flow *flow, void *to, u32 len);
 struct vpback_flow *vpback_sink_of(struct vpback_flow *flow, struct vpback_transfer *transfer);
 int vpback_sink_give(struct vpback_flow *flow);
 bool vpback_sink_keeps(const struct vpback_flow *flow, const struct vpback_chunk *chunk);
-void vpback_sink_write(struct vpback_flow *flow, bool stop);
+void vpback_sink_write(struct vpback_flow *flow, bool stop, bool begin);
 void vpback_sink_reclaim(struct vpback_flow *flow, bool all);
 
 /* --- frags.c: from socket to socket by reference ---------------------------------- */
@@ -410,6 +452,10 @@ void vpback_ring_disconnect(struct vpback_queue *queue);
 void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event);
 void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow);
 
+void vpback_ring_each(struct vpback_queue *queue,
+		      void (*fn)(struct vpback_flow *flow, unsigned int queue, void *data),
+		      void *data);
+int vpback_ring_cancel(struct vpback_queue *queue, u32 id);
 void *vpback_ring_page(struct vpback_queue *queue, u16 page);
 struct vpback_flow *vpback_ring_flow(struct vpback_queue *queue, u32 id);
 bool vpback_ring_congested(struct vpback_queue *queue);
@@ -433,8 +479,17 @@ struct vpback_device {
 	struct vpback_queue **queue;
 	unsigned int nr_queues;
 
+	struct vpback_account account;
 	struct vpback_sched *sched;
 	struct vpback_pool pool;
+	struct xenbus_watch policy_watch;
+	unsigned int max_ops, max_chunks, max_held;	/* 0: as the module's parameters */
+
+	struct delayed_work regular_work;	/* the members below are its */
+	u64 regular_disk, regular_net;	/* bytes, at the last look */
+	bool regular_known;		/* ... was one */
+	bool regular_on;		/* under the device's lock: it goes on */
+
 	struct mutex disks_lock;	/* serialises disks */
 	struct list_head disks;
 	struct xenbus_watch disk_watch;
@@ -442,10 +497,12 @@ struct vpback_device {
 
 	spinlock_t feed_lock;		/* serialises which flow feeds which; softirq */
 	atomic_t nr_flows;
+	atomic_t nr_ops;		/* TRANSFERs */
 	atomic_t frames_held, bytes_held;	/* by all flows */
 	atomic64_t reserved;		/* by all flows, bytes */
 	atomic64_t stat[VPBACK_STATS];
 	struct ratelimit_state complaints;
+	struct dentry *debug;
 };
 
 static inline void vpback_stat_add(struct vpback_device *dev, enum vpback_stat stat, u64 n)
@@ -464,14 +521,40 @@ static inline void vpback_stat_time(struct vpback_device *dev, enum vpback_stat 
 		;
 }
 
+/* --- calibrate.c: how much can the host move? ---------------------------------------------- */
+
+int vpback_calibrate(struct vpback_device *dev);
+void vpback_calibrate_init(void);
+
+/* --- regular.c: what goes by blkback and netback ------------------------------------------- */
+
+void vpback_regular_start(struct vpback_device *dev);
+void vpback_regular_stop(struct vpback_device *dev);
+
+/* --- policy.c: weight, cap and limits from xenstore -------------------------------------- */
+
+int vpback_policy_init(struct vpback_device *dev);
+void vpback_policy_exit(struct vpback_device *dev);
+
+/* --- debug.c: what goes on, in debugfs ----------------------------------------------------- */
+
+void vpback_debug_add(struct vpback_device *dev);
+void vpback_debug_remove(struct vpback_device *dev);
+void vpback_debug_init(void);
+void vpback_debug_exit(void);
+
 int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net);
 int vpback_xenbus_configured(struct vpback_device *dev);
+int vpback_xenbus_calibrate(struct vpback_device *dev);
+int vpback_xenbus_cancel(struct vpback_device *dev, unsigned int queue, u32 flow);
 int vpback_xenbus_init(void);
 void vpback_xenbus_exit(void);
 
 extern const struct attribute_group *vpback_stats_groups[];
 
 extern unsigned int vpback_max_flows;
+extern unsigned int vpback_max_held;
+extern unsigned int vpback_max_ops;
 extern unsigned int vpback_pool_mib;
 extern unsigned int vpback_flow_mib;
 extern unsigned int vpback_threads;

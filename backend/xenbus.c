@@ -42,6 +42,7 @@ static void xenbus_disconnect(struct vpback_device *dev)
 {
 	if (!dev->queue)
 		return;
+	vpback_regular_stop(dev);
 	while (dev->nr_queues)
 		vpback_ring_disconnect(dev->queue[--dev->nr_queues]);
 	kfree(dev->queue);
@@ -67,10 +68,11 @@ static int xenbus_connect(struct vpback_device *dev)
 	if (!dev->queue)
 		return -ENOMEM;
 	vpback_pool_init(&dev->pool);
+	vpback_pool_set_max(&dev->pool, dev->max_chunks);
 	ret = vpback_disk_init(dev);
 	if (ret)
 		goto err;
-	dev->sched = vpback_sched_create(dev->domid);
+	dev->sched = vpback_sched_create(dev);
 	if (IS_ERR(dev->sched)) {
 		ret = PTR_ERR(dev->sched);
 		goto err;
@@ -84,6 +86,7 @@ static int xenbus_connect(struct vpback_device *dev)
 		}
 		dev->queue[dev->nr_queues++] = queue;
 	}
+	vpback_regular_start(dev);
 	return 0;
 err:
 	xenbus_disconnect(dev);
@@ -220,6 +223,28 @@ int vpback_xenbus_configured(struct vpback_device *dev)
 	return ret;
 }
 
+/* -ENOTCONN: there is no frontend, and so no open disk. */
+int vpback_xenbus_calibrate(struct vpback_device *dev)
+{
+	int ret;
+
+	mutex_lock(&dev->lock);
+	ret = dev->queue ? vpback_calibrate(dev) : -ENOTCONN;
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
+/* Whatever a flow does ends; -ENOENT: there is none of that number. */
+int vpback_xenbus_cancel(struct vpback_device *dev, unsigned int queue, u32 flow)
+{
+	int ret;
+
+	mutex_lock(&dev->lock);
+	ret = queue < dev->nr_queues ? vpback_ring_cancel(dev->queue[queue], flow) : -ENOENT;
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
 /* --- the bus -------------------------------------------------------------------------- */
 
 static void vpback_frontend_changed(struct xenbus_device *xbdev, enum xenbus_state state)
@@ -285,13 +310,23 @@ static int vpback_probe(struct xenbus_device *xbdev, const struct xenbus_device_
 	dev_set_drvdata(&xbdev->dev, dev);
 	/* rmmod has to wait until no domain is attached. */
 	__module_get(THIS_MODULE);
+	ret = vpback_policy_init(dev);
+	if (ret) {
+		xenbus_dev_fatal(xbdev, ret, "watching its weight and limits");
+		goto err;
+	}
 	ret = xenbus_printf(XBT_NIL, xbdev->nodename, "network-status", "waiting");
 	if (ret) {
 		xenbus_dev_fatal(xbdev, ret, "writing network-status");
-		module_put(THIS_MODULE);
-		dev_set_drvdata(&xbdev->dev, NULL);
-		kfree(dev);
+		vpback_policy_exit(dev);
+		goto err;
 	}
+	vpback_debug_add(dev);
+	return 0;
+err:
+	module_put(THIS_MODULE);
+	dev_set_drvdata(&xbdev->dev, NULL);
+	kfree(dev);
 	return ret;
 }
 
@@ -299,6 +334,8 @@ static void vpback_remove(struct xenbus_device *xbdev)
 {
 	struct vpback_device *dev = dev_get_drvdata(&xbdev->dev);
 
+	vpback_debug_remove(dev);
+	vpback_policy_exit(dev);
 	mutex_lock(&dev->lock);
 	xenbus_disconnect(dev);
 	xenbus_drop_netns(dev);

@@ -7,7 +7,7 @@
  */
 #include <linux/slab.h>
 
-#include "vpfront.h"
+#include "trace.h"
 #include <vpipe/tcp_carry.h>
 
 /* The receive window cannot have let in more than this. */
@@ -188,6 +188,7 @@ int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *
 		transfer->sink.type = XEN_VPIPE_END_BUFFER;
 		transfer->sink.id = flow->id;
 	}
+	trace_vpfront_dispatch(pipe, flow, seg);
 	return command_post(flow, call);
 }
 
@@ -213,6 +214,7 @@ int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *bat
 	command_end_extents(flow, call, &transfer->sink, pipe->sink.file.vdev, batch);
 	if (fua)
 		transfer->sink.type |= XEN_VPIPE_END_FUA;
+	trace_vpfront_dispatch(pipe, flow, batch);
 	ret = command_post(flow, call);
 	if (!ret)
 		vpfront_ring_kick(flow->queue);

@@ -22,7 +22,7 @@
 #include <linux/slab.h>
 #include <net/sock.h>
 
-#include "vpfront.h"
+#include "trace.h"
 
 static unsigned int idle_ms = 5000;
 module_param(idle_ms, uint, 0644);
@@ -107,6 +107,8 @@ static void flow_home(struct vpfront_flow *flow)
 
 	vpfront_command_collect(flow);
 	pipe = vpfront_ring_flow_put(flow->queue, flow);
+	if (flow->away)
+		trace_vpfront_hand_over(flow, true);
 	timer_shutdown_sync(&flow->idle_timer);
 	spin_lock(&flows_lock);
 	flow->state = VPFRONT_FLOW_HOME;
@@ -478,6 +480,7 @@ int vpfront_flow_judge(struct vpfront_flow *flow)
 		return VPIPE_REASON_BUSY;
 	}
 	flow->away = true;
+	trace_vpfront_hand_over(flow, false);
 	if (flow->attach_status || flow->queue_status || flow->unread_status == -EIO) {
 		vpfront_flow_lost(flow);
 		return 0;

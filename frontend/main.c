@@ -8,6 +8,9 @@
 
 #include "vpfront.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 static int __init vpfront_init(void)
 {
 	int ret;

@@ -17,7 +17,7 @@
 #include <linux/slab.h>
 #include <net/sock.h>
 
-#include "vpfront.h"
+#include "trace.h"
 #include <vpipe/tcp_carry.h>
 
 /* How often to look whether somebody waits for a pinned segment, and how often in a row. */
@@ -184,6 +184,19 @@ static void pipe_watch_pins(struct vpfront_pipe *pipe)
 
 /* --- the end ------------------------------------------------------------------ */
 
+/* Somebody in dom0 has ended it: we have not asked for that. */
+static bool pipe_cancelled_by_host(const struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	if (pipe->error != -ECANCELED)
+		return false;
+	for (i = 0; i < pipe->nr_flows; i++)
+		if (pipe->flow[i]->cancel_sent)
+			return false;
+	return true;
+}
+
 /* Why was less moved than asked for? */
 static void pipe_judge(struct vpfront_pipe *pipe)
 {
@@ -191,7 +204,7 @@ static void pipe_judge(struct vpfront_pipe *pipe)
 	bool left = pipe->filled != pipe->taken;	/* in the buffer, for ordinary calls */
 	int error = 0;
 
-	if (READ_ONCE(pipe->cancelled))
+	if (READ_ONCE(pipe->cancelled) || pipe_cancelled_by_host(pipe))
 		error = ECANCELED;
 	else if (pipe->file_error)
 		error = -pipe->file_error;
@@ -230,6 +243,7 @@ static void pipe_finish(struct vpfront_pipe *pipe)
 	result->moved = pipe->moved;
 	if (pipe->moved < pipe->length)
 		pipe_judge(pipe);
+	trace_vpfront_complete(pipe);
 	timer_shutdown_sync(&pipe->pin_timer);
 	for (i = 0; i < pipe->nr_flows; i++) {
 		struct sock *sk = pipe->flow[i]->sock.sk;
@@ -521,6 +535,7 @@ void vpfront_pipe_start(struct vpfront_pipe *pipe)
 {
 	int reason;
 
+	trace_vpfront_submit(pipe);
 	if (!pipe->length) {
 		pipe_finish(pipe);
 		return;

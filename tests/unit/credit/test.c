@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* backend/credit.h: its rules one by one, then domains that move bytes on a host. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "credit.h"
+#include "model.h"
+#include "../random.h"
+
+#define MIB		(1 << 20)
+#define DOMAINS		8U
+#define DISK		VPBACK_CREDIT_DISK
+#define NET		VPBACK_CREDIT_NET
+#define WORK		VPBACK_CREDIT_WORK
+
+struct host {
+	struct vpback_credit_pool pool;
+	struct vpback_credit domain[DOMAINS];
+	unsigned int nr;
+	uint64_t moved[DOMAINS];
+};
+
+/* nr domains of the weights 1, 2, ..., on one CPU; 100 MB/s, periods of 10 ms. */
+static void host_init(struct host *host, unsigned int nr, bool strict)
+{
+	memset(host, 0, sizeof(*host));
+	host->nr = nr;
+	host->pool.cpus = 1;
+	vpback_credit_set_rules(&host->pool, strict, 10, 30, 100000000, 100000000);
+	for (unsigned int i = 0; i < nr; i++) {
+		vpback_credit_add(&host->pool, &host->domain[i]);
+		vpback_credit_set(&host->pool, &host->domain[i], i + 1, 0);
+		host->domain[i].threads = 1;
+	}
+}
+
+static void test_ranges(void **state)
+{
+	struct host host;
+	struct vpback_credit_pool *pool = &host.pool;
+
+	(void)state;
+	host_init(&host, 2, false);
+	vpback_credit_set(pool, &host.domain[0], 0, UINT64_MAX);
+	assert_int_equal(host.domain[0].weight, 1);
+	assert_int_equal(host.domain[0].cap, VPBACK_CREDIT_MAX_RATE);
+	vpback_credit_set(pool, &host.domain[0], UINT32_MAX, 0);
+	assert_int_equal(host.domain[0].weight, 65535);
+	assert_int_equal(pool->weights, 65535 + 2);
+	vpback_credit_remove(pool, &host.domain[0]);
+	vpback_credit_remove(pool, &host.domain[0]);	/* it is no more */
+	assert_int_equal(pool->weights, 2);
+	vpback_credit_set_rules(pool, true, 0, UINT32_MAX, 0, UINT64_MAX);
+	assert_int_equal(pool->period_ms, 1);
+	assert_int_equal(pool->burst_ms, 10000);
+	assert_int_equal(pool->round[DISK], 1);
+	assert_true(model_sane(pool) && model_refill(pool, UINT64_MAX));
+	vpback_credit_set_rules(pool, true, UINT32_MAX, 0, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(pool->period_ms, 1000);
+	assert_int_equal(pool->round[DISK], VPBACK_CREDIT_MAX_RATE);
+	assert_true(model_sane(pool) && model_refill(pool, UINT64_MAX));
+	/* A round is neither a sea nor a drop. */
+	assert_int_equal(pool->round[WORK], VPBACK_CREDIT_MAX_ROUND);
+	vpback_credit_set_rules(pool, false, 1, 1, 1, 1);
+	assert_int_equal(pool->round[WORK], VPBACK_CREDIT_MIN_ROUND);
+	vpback_credit_remove(pool, &host.domain[1]);
+	assert_int_equal(pool->weights, 0);
+	vpback_credit_refill(pool, 1);			/* of nobody */
+}
+
+static void test_strict(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1], *c = &host.domain[2];
+
+	(void)state;
+	host_init(&host, 3, true);		/* 1:2:3 of 1000000 bytes a period */
+	assert_false(vpback_credit_may(&host.pool, a, VPBACK_CREDIT_NEEDS_NET, true));
+	assert_true(vpback_credit_may(&host.pool, a, 0, true));
+	assert_true(model_refill(&host.pool, 1));
+	assert_int_equal(a->left[NET], 166666);
+	assert_int_equal(b->left[NET], 2 * 166666);
+	assert_int_equal(c->left[DISK], 3 * 166666);
+	assert_int_equal(host.pool.carry[NET], 4);
+	assert_true(vpback_credit_may(&host.pool, a, VPBACK_CREDIT_NEEDS_NET, true));
+	/* What is moved at once may cost more than there is; it is paid later. */
+	vpback_credit_charge(&host.pool, a, NET, 4 * 166666, false);
+	assert_false(vpback_credit_may(&host.pool, a, VPBACK_CREDIT_NEEDS_NET, true));
+	assert_true(vpback_credit_may(&host.pool, a, VPBACK_CREDIT_NEEDS_DISK, true));
+	assert_true(model_refill(&host.pool, 2));
+	assert_false(vpback_credit_may(&host.pool, a, VPBACK_CREDIT_NEEDS_NET, true));
+	assert_int_equal(c->left[NET], 9 * 166666);	/* 30 ms: no more can be saved */
+	/* Nobody wants what the others cannot save; then somebody does. */
+	assert_true(model_refill(&host.pool, 1));
+	assert_in_range(host.pool.lost[NET], 800000, 1000000);
+	a->waiting = 1U << VPBACK_CREDIT_NEEDS_NET;
+	assert_true(model_refill(&host.pool, 1));
+	assert_true(a->left[NET] >= 1000000);
+	/* Work-conserving credits are another thing. */
+	vpback_credit_charge(&host.pool, a, WORK, MIB, false);
+	assert_int_equal(a->left[WORK], 0);
+}
+
+static void test_work_conserving(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+
+	(void)state;
+	host_init(&host, 2, false);		/* 1:2 of 1000000 bytes a round */
+	a->tasks = 1;
+	a->running = 1;
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));	/* the first round */
+	assert_int_equal(a->left[WORK], 333333);
+	assert_int_equal(b->left[WORK], 666666);
+	vpback_credit_charge(&host.pool, a, WORK, MIB, false);
+	/* b has credits, and does not want to move. */
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	assert_true(a->left[WORK] > 0);
+	vpback_credit_charge(&host.pool, a, WORK, MIB, false);
+	/* It does: a waits until b has none either. */
+	b->tasks = 1;
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	assert_true(vpback_credit_may(&host.pool, b, 1, true));
+	vpback_credit_charge(&host.pool, b, WORK, 4 * MIB, false);
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	/* Who waits for credits wants to move, but not when there is a cap in the way. */
+	vpback_credit_charge(&host.pool, a, WORK, 9 * MIB, false);
+	b->tasks = 0;
+	b->waiting = 2;
+	b->left[WORK] = 1;
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	assert_int_equal(vpback_credit_may_go_on(&host.pool, b), 2);
+	vpback_credit_set(&host.pool, b, 2, 1000);
+	assert_int_equal(vpback_credit_may_go_on(&host.pool, b), 0);
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+}
+
+static void test_cpus(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+
+	(void)state;
+	host_init(&host, 2, false);
+	b->tasks = 1;
+	b->left[WORK] = MIB;
+	a->tasks = 3;
+	a->running = 1;
+	a->left[WORK] = -64 * MIB;
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	/* A second CPU is free, for one of a's; what it moves there is not held against it. */
+	host.pool.cpus = 2;
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	assert_int_equal(a->left[WORK], -999999);
+	assert_false(vpback_credit_may(&host.pool, a, 1, false));
+	b->tasks = 2;				/* b has but one thread */
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	b->threads = 2;
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+}
+
+static void test_cap(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0];
+
+	(void)state;
+	host_init(&host, 1, false);
+	a->tasks = 1;
+	vpback_credit_set(&host.pool, a, 1, 1001);	/* bytes a second */
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	for (int i = 0; i < 100; i++) {			/* for a second */
+		assert_true(model_refill(&host.pool, 1));
+		if (vpback_credit_may(&host.pool, a, 1, true))
+			vpback_credit_charge(&host.pool, a, WORK, 10, false);
+		assert_true(a->cap_left <= 30);		/* 30 ms of it */
+	}
+	a->cap_left = 0;
+	a->cap_carry = 0;
+	vpback_credit_charge(&host.pool, a, WORK, 1001, false);
+	assert_true(model_refill(&host.pool, 100));
+	assert_int_equal(a->cap_left, 0);
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	assert_true(model_refill(&host.pool, 1));
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	vpback_credit_set(&host.pool, a, 1, 0);
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+}
+
+/* What goes by other ways costs credits, but not the future. */
+static void test_forced(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0];
+
+	(void)state;
+	host_init(&host, 1, false);
+	vpback_credit_charge(&host.pool, a, WORK, 1ULL << 50, true);
+	assert_int_equal(a->left[WORK], -30000000);
+	vpback_credit_charge(&host.pool, a, WORK, 1ULL << 50, false);
+	assert_int_equal(a->left[WORK], -VPBACK_CREDIT_MAX_DEBT);
+	vpback_credit_charge(&host.pool, a, WORK, UINT64_MAX, true);	/* no gift either */
+	assert_int_equal(a->left[WORK], -VPBACK_CREDIT_MAX_DEBT);
+}
+
+/*
+ * The host's CPU is given to any of those who may have it; who has it moves up to 1 MiB.
+ * Domain i wants to move, of a thousand times, want[i] times.
+ */
+static void host_run(struct host *host, struct random *r, const unsigned int *want, unsigned int n)
+{
+	unsigned int may[DOMAINS], nr, i, waited[DOMAINS] = { 0 };
+
+	while (n--) {
+		for (i = 0, nr = 0; i < host->nr; i++)
+			host->domain[i].tasks = random_below(r, 1000) < want[i];
+		for (i = 0; i < host->nr; i++)
+			if (host->domain[i].tasks &&
+			    vpback_credit_may(&host->pool, &host->domain[i], 1, false))
+				may[nr++] = i;
+		for (i = 0; i < host->nr; i++)
+			if (host->domain[i].tasks && want[i] == 1000)
+				assert_true(++waited[i] < 2000);
+		if (!nr)		/* only when there is nothing to do */
+			for (i = 0; i < host->nr; i++)
+				assert_int_equal(host->domain[i].tasks, 0);
+		if (!nr)
+			continue;
+		i = may[random_below(r, nr)];
+		uint64_t bytes = 1 + random_below(r, MIB);
+
+		vpback_credit_charge(&host->pool, &host->domain[i], WORK, bytes, false);
+		host->moved[i] += bytes;
+		waited[i] = 0;
+		assert_true(model_sane(&host->pool));
+	}
+}
+
+/* Each of those who always want to move has its part of all, to a percent. */
+static void assert_shares(const struct host *host, const unsigned int *want)
+{
+	uint64_t weights = 0, moved = 0;
+
+	for (unsigned int i = 0; i < host->nr; i++) {
+		if (want[i] == 1000) {
+			weights += host->domain[i].weight;
+			moved += host->moved[i];
+		}
+	}
+	for (unsigned int i = 0; i < host->nr; i++) {
+		double share = (double)host->moved[i] / (double)moved;
+		double fair = (double)host->domain[i].weight / (double)weights;
+
+		if (want[i] == 1000 && (share < 0.99 * fair || share > 1.01 * fair))
+			fail_msg("domain %u: %f of all, not %f", i, share, fair);
+	}
+}
+
+static void test_shares(void **state)
+{
+	static const unsigned int busy[] = { 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000 };
+	static const unsigned int slow[] = { 1000, 10, 1000, 0, 1000, 1000, 10, 1000 };
+	struct random r = { random_seed() };
+	struct host host;
+
+	(void)state;
+	host_init(&host, 8, false);		/* 1:2:3:4:5:6:7:8 */
+	host_run(&host, &r, busy, 50000);
+	assert_shares(&host, busy);
+	/* Some want little: the others have the rest, as if there were no such. */
+	memset(host.moved, 0, sizeof(host.moved));
+	host_run(&host, &r, slow, 50000);
+	assert_shares(&host, slow);
+	/* ... and they themselves get what they want, or nearly so. */
+	assert_true(host.moved[1] > 100ULL * MIB);
+	/* Another weight counts from now on. */
+	vpback_credit_set(&host.pool, &host.domain[0], 16, 0);
+	memset(host.moved, 0, sizeof(host.moved));
+	host_run(&host, &r, busy, 50000);
+	assert_shares(&host, busy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_strict),
+		cmocka_unit_test(test_work_conserving),
+		cmocka_unit_test(test_cpus),
+		cmocka_unit_test(test_cap),
+		cmocka_unit_test(test_forced),
+		cmocka_unit_test(test_shares),
+	};
+
+	return cmocka_run_group_tests_name("credit", tests, NULL, NULL);
+}
