@@ -6,7 +6,10 @@
  *   netns (write-only, root): "1" gives the device the writer's network namespace
  *     and makes its links there (EBUSY: it has one; ENODEV: the domain has no vif);
  *     "2" says that these are configured, and lets the frontend come.  vpipectl
- *     attach does both.
+ *     attach does both.  "3" makes links for vifs that have none, which came later, in
+ *     the writer's namespace, a new one (EINVAL: not configured; ENODEV: there are
+ *     none); each is used when it is up.  vpipectl update does it.
+ *   vifs (read-only): the handles of the vifs that are served, separated by spaces.
  *   statistics/<counter>: one number each, monotonic unless it says otherwise.
  */
 #include <linux/device.h>
@@ -25,17 +28,26 @@ static ssize_t netns_store(struct device *device, struct device_attribute *attr,
 
 	ret = kstrtouint(buf, 0, &value);
 	if (!ret && value == 1)
-		ret = vpback_xenbus_set_netns(dev, current->nsproxy->net_ns);
+		ret = vpback_links_set_netns(dev, current->nsproxy->net_ns);
 	else if (!ret && value == 2)
 		ret = vpback_xenbus_configured(dev);
+	else if (!ret && value == 3)
+		ret = vpback_links_update(dev, current->nsproxy->net_ns);
 	else if (!ret)
 		ret = -EINVAL;
 	return ret ?: len;
 }
 static DEVICE_ATTR_WO(netns);
 
+static ssize_t vifs_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	return vpback_links_show(dev_get_drvdata(device), buf);
+}
+static DEVICE_ATTR_RO(vifs);
+
 static struct attribute *device_attrs[] = {
 	&dev_attr_netns.attr,
+	&dev_attr_vifs.attr,
 	NULL
 };
 
