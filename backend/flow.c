@@ -174,21 +174,20 @@ struct vpback_flow *vpback_flow_open(struct vpback_queue *queue, struct vpback_d
 struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback_device *dev,
 				       u32 id, const struct xen_vpipe_tcp_state *st)
 {
-	struct vpback_link *link, *found = NULL;
+	struct vpback_link *link;
 	struct vpback_flow *flow;
 	int ret;
 
-	list_for_each_entry(link, &dev->links, node)
-		if (link->handle == st->vif && netif_running(link->netdev) &&
-		    rcu_access_pointer(link->vif))	/* it may have been unplugged */
-			found = link;
-	if (!found)
-		return ERR_PTR(-ENODEV);
+	link = vpback_links_get(dev, st);
+	if (IS_ERR(link))
+		return ERR_CAST(link);
 	flow = flow_alloc(queue, dev, id);
-	if (!flow)
+	if (!flow) {
+		vpback_links_put(link);
 		return ERR_PTR(-ENOMEM);
+	}
 	flow->state = *st;
-	flow->link = found;
+	flow->link = link;
 
 	flow->reserved = (st->write_seq - st->snd_una) + min(st->rcvbuf, VPBACK_MAX_BUFFER);
 	if (atomic64_add_return(flow->reserved, &dev->reserved) >
@@ -197,7 +196,7 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 		goto err;
 	}
 	/* In the table before it is live, so that its first frame finds its way out. */
-	ret = vpback_steer_add(found, flow);
+	ret = vpback_steer_add(link, flow);
 	if (ret)
 		goto err;
 	vpback_hold_mark(flow);
@@ -213,6 +212,7 @@ err_steer:
 	vpback_hold_end(flow, true);
 	vpback_steer_del(flow);
 err:
+	vpback_links_put(link);
 	atomic64_sub(flow->reserved, &dev->reserved);
 	kfree_rcu(flow, rcu);
 	return ERR_PTR(ret);
@@ -254,6 +254,7 @@ void vpback_flow_destroy(struct vpback_flow *flow, bool released)
 			vpback_steer_del(flow);
 		vpback_sock_release(flow, reset);
 		vpback_steer_del(flow);
+		vpback_links_put(flow->link);
 	}
 	timer_delete_sync(&flow->settle_timer);
 	timer_delete_sync(&flow->retry_timer);

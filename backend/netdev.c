@@ -253,8 +253,11 @@ static void netdev_follow_mtu(struct vpback_link *link, struct net_device *vif)
 		netdev_warn(link->netdev, "cannot have %s's MTU of %u\n", vif->name, vif->mtu);
 }
 
-/* A link for a vif, in dev->net; down until the toolstack configures it. */
-struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
+/*
+ * A link for a vif, in the namespace, which it keeps; down until the toolstack configures
+ * it.  -ENODEV: the host has no such vif, -ENOENT: nor has xenstore.
+ */
+struct vpback_link *vpback_netdev_create(struct vpback_device *dev, struct net *net, u16 handle)
 {
 	struct net_device *vif, *netdev;
 	struct vpback_link *link;
@@ -289,7 +292,7 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	}
 	((struct netdev_priv *)netdev_priv(netdev))->link = link;
 	link->netdev = netdev;
-	dev_net_set(netdev, dev->net);
+	dev_net_set(netdev, net);
 	eth_hw_addr_set(netdev, link->mac);
 	netif_napi_add(netdev, &link->in.napi, netdev_poll_in);
 	netif_napi_add(netdev, &link->out.napi, netdev_poll_out);
@@ -308,6 +311,7 @@ struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle)
 	rtnl_unlock();
 	if (ret)
 		goto err_registered;
+	link->net = get_net(net);
 	return link;
 
 err_registered:
@@ -332,6 +336,7 @@ void vpback_netdev_destroy(struct vpback_link *link)
 	vpback_netdev_purge(&link->in);
 	vpback_netdev_purge(&link->out);
 	free_netdev(link->netdev);
+	put_net(link->net);
 	kfree(link);
 }
 

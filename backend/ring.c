@@ -170,26 +170,6 @@ bool vpback_ring_congested(struct vpback_queue *queue)
 	return READ_ONCE(queue->nr_events) > MAX_EVENTS;
 }
 
-/* Does xenstore say that the domain has this address on this vif? */
-static bool ring_address_allowed(struct vpback_device *dev, const struct xen_vpipe_tcp_state *st)
-{
-	struct vpback_link *link;
-	struct in6_addr local;
-	unsigned int i;
-
-	vpback_steer_address(st->family, st->local_addr, &local);
-	list_for_each_entry(link, &dev->links, node) {
-		if (link->handle != st->vif)
-			continue;
-		if (link->any_addr)
-			return true;	/* left to the host's anti-spoofing rules */
-		for (i = 0; i < link->nr_addrs; i++)
-			if (!memcmp(&link->addr[i], &local, sizeof(local)))
-				return true;
-	}
-	return false;
-}
-
 /*
  * A place for a new flow, before there is one: frames may reach it at once, and what its
  * shadow has acknowledged cannot be undone.
@@ -229,8 +209,6 @@ static struct vpback_flow *ring_make_flow(struct vpback_queue *queue,
 	ret = vpback_tcpstate_check(&st);
 	if (ret)
 		return ERR_PTR(ret);
-	if (!ring_address_allowed(queue->dev, &st))
-		return ERR_PTR(-EPERM);
 	return vpback_flow_create(queue, queue->dev, req->flow, &st);
 }
 

@@ -196,7 +196,7 @@ bool vpback_shadow_has_ipv6(struct net *net)
 
 static int shadow_create_family(struct vpback_flow *flow, struct socket **socket)
 {
-	return sock_create_kern(flow->dev->net, flow->state.family == 6 ? PF_INET6 : PF_INET,
+	return sock_create_kern(flow->link->net, flow->state.family == 6 ? PF_INET6 : PF_INET,
 				SOCK_STREAM, IPPROTO_TCP, socket);
 }
 

@@ -6,7 +6,10 @@
  *   netns (write-only, root): "1" gives the device the writer's network namespace
  *     and makes its links there (EBUSY: it has one; ENODEV: the domain has no vif);
  *     "2" says that these are configured, and lets the frontend come.  vpipectl
- *     attach does both.
+ *     attach does both.  "3" makes links for vifs that have none, which came later, in
+ *     the writer's namespace, a new one (EINVAL: not configured; ENODEV: there are
+ *     none); each is used when it is up.  vpipectl update does it.
+ *   vifs (read-only): the handles of the vifs that are served, separated by spaces.
  *   cancel (write-only, root): "<queue> <flow>" ends what that flow does, as CANCEL by the
  *     frontend: its TRANSFERs end with -ECANCELED (ENOENT: there is no such flow).
  *   calibrate (write-only, root): "1" measures the domain's disks, and the network, again;
@@ -29,14 +32,22 @@ static ssize_t netns_store(struct device *device, struct device_attribute *attr,
 
 	ret = kstrtouint(buf, 0, &value);
 	if (!ret && value == 1)
-		ret = vpback_xenbus_set_netns(dev, current->nsproxy->net_ns);
+		ret = vpback_links_set_netns(dev, current->nsproxy->net_ns);
 	else if (!ret && value == 2)
 		ret = vpback_xenbus_configured(dev);
+	else if (!ret && value == 3)
+		ret = vpback_links_update(dev, current->nsproxy->net_ns);
 	else if (!ret)
 		ret = -EINVAL;
 	return ret ?: len;
 }
 static DEVICE_ATTR_WO(netns);
+
+static ssize_t vifs_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	return vpback_links_show(dev_get_drvdata(device), buf);
+}
+static DEVICE_ATTR_RO(vifs);
 
 static ssize_t cancel_store(struct device *device, struct device_attribute *attr,
 			    const char *buf, size_t len)
@@ -59,6 +70,7 @@ static DEVICE_ATTR_WO(calibrate);
 
 static struct attribute *device_attrs[] = {
 	&dev_attr_netns.attr,
+	&dev_attr_vifs.attr,
 	&dev_attr_cancel.attr,
 	&dev_attr_calibrate.attr,
 	NULL

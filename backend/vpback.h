@@ -187,6 +187,8 @@ struct vpback_lane {
 /* A guest's vif and its counterpart in the device's network namespace. */
 struct vpback_link {
 	struct list_head node;		/* of the device's links */
+	unsigned int users;		/* flows; under links_lock */
+	struct net *net;		/* where netdev is, and the shadow sockets that use it */
 	struct list_head all;		/* of all links; under RTNL */
 	struct vpback_device *dev;
 	u16 handle;
@@ -205,7 +207,7 @@ struct vpback_link {
 	struct vpback_lane in, out;	/* to the shadow sockets, and from them */
 };
 
-struct vpback_link *vpback_netdev_create(struct vpback_device *dev, u16 handle);
+struct vpback_link *vpback_netdev_create(struct vpback_device *dev, struct net *net, u16 handle);
 void vpback_netdev_destroy(struct vpback_link *link);
 void vpback_netdev_receive(struct vpback_link *link, struct sk_buff *skb);
 void vpback_netdev_send(struct vpback_link *link, struct sk_buff *skb);
@@ -223,6 +225,16 @@ void vpback_netdev_exit(void);
 
 /* On frames that we put on a vif, either way, until they have passed its hook. */
 #define VPBACK_STEER_MARK	0x76706970U
+
+/* --- links.c: which links a device has ---------------------------------------------- */
+
+struct vpback_link *vpback_links_get(struct vpback_device *dev,
+				     const struct xen_vpipe_tcp_state *st);
+void vpback_links_put(struct vpback_link *link);
+int vpback_links_set_netns(struct vpback_device *dev, struct net *net);
+int vpback_links_update(struct vpback_device *dev, struct net *net);
+void vpback_links_drop(struct vpback_device *dev);
+ssize_t vpback_links_show(struct vpback_device *dev, char *buf);
 
 /* --- hold.c: the frames of a flow between its two homes ----------------------------- */
 
@@ -472,10 +484,11 @@ struct vpback_device {
 	domid_t domid;
 
 	struct mutex lock;		/* serialises state changes: netns, connect, disconnect */
-	struct net *net;		/* where the shadow sockets live */
+	struct net *net;		/* that of the links which attach has made */
 	bool ipv6;			/* ... and those of IPv6 can */
 	bool configured;		/* the toolstack has set it up */
-	struct list_head links;		/* constant while connected */
+	struct mutex links_lock;	/* serialises links, and their users; inside of lock */
+	struct list_head links;
 	struct vpback_queue **queue;
 	unsigned int nr_queues;
 
@@ -543,7 +556,6 @@ void vpback_debug_remove(struct vpback_device *dev);
 void vpback_debug_init(void);
 void vpback_debug_exit(void);
 
-int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net);
 int vpback_xenbus_configured(struct vpback_device *dev);
 int vpback_xenbus_calibrate(struct vpback_device *dev);
 int vpback_xenbus_cancel(struct vpback_device *dev, unsigned int queue, u32 flow);

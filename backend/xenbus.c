@@ -3,16 +3,14 @@
  * xenbus.c: a domain's device "vpipe" from attach to detach.
  *
  *   probe        xenstore: network-status = waiting; wait for the toolstack
- *   set_netns    the namespace for the shadow sockets; links in it
+ *                (links.c: the namespace for the shadow sockets; links in it)
  *   configured   features, InitWait
  *   connect      the frontend has published its queues: serve them
  *   disconnect   it goes, or is gone: nothing of it stays mapped or running
  *   remove       links and namespace go
  */
-#include <linux/inet.h>
 #include <linux/module.h>
 #include <linux/slab.h>
-#include <net/net_namespace.h>
 
 #include "vpback.h"
 
@@ -93,103 +91,7 @@ err:
 	return ret;
 }
 
-/* --- the namespace ---------------------------------------------------------------- */
-
-static void xenbus_drop_netns(struct vpback_device *dev)
-{
-	struct vpback_link *link, *next;
-
-	list_for_each_entry_safe(link, next, &dev->links, node) {
-		list_del(&link->node);
-		vpback_netdev_destroy(link);
-	}
-	if (dev->net)
-		put_net(dev->net);
-	dev->net = NULL;
-}
-
-static bool xenbus_parse_address(const char *word, struct in6_addr *addr)
-{
-	u8 ipv4[4];
-
-	if (!in4_pton(word, -1, ipv4, '/', NULL))
-		return in6_pton(word, -1, addr->s6_addr, '/', NULL);
-	vpback_steer_address(4, ipv4, addr);
-	return true;
-}
-
-/*
- * The addresses that xenstore allows on a vif ("ip" in the xl configuration), of both
- * families: when it names some of one, none of the other are allowed.  Where it says
- * none all are; where it cannot be asked, or understood, that is not known.
- */
-static int xenbus_read_addresses(struct vpback_device *dev, struct vpback_link *link)
-{
-	char path[64], *text, *at, *word;
-
-	snprintf(path, sizeof(path), "backend/vif/%u/%u", dev->domid, link->handle);
-	text = xenbus_read(XBT_NIL, path, "ip", NULL);
-	link->any_addr = true;
-	if (IS_ERR(text))
-		return PTR_ERR(text) == -ENOENT ? 0 : PTR_ERR(text);
-	for (at = text; (word = strsep(&at, " ,")); ) {
-		if (!*word)
-			continue;
-		link->any_addr = false;
-		if (link->nr_addrs < ARRAY_SIZE(link->addr) &&
-		    xenbus_parse_address(word, &link->addr[link->nr_addrs]))
-			link->nr_addrs++;
-		else
-			dev_warn(&dev->xbdev->dev, "vif %u: nothing is served from %s\n",
-				 link->handle, word);
-	}
-	kfree(text);
-	return 0;
-}
-
-/* Give the device the namespace (a reference is taken), and make its links there. */
-int vpback_xenbus_set_netns(struct vpback_device *dev, struct net *net)
-{
-	struct vpback_link *link;
-	char path[64], **vifs;
-	unsigned int nr, i;
-	u16 handle;
-	int ret = 0;
-
-	if (net == &init_net)
-		return -EINVAL;		/* the host's own routes are no place for it */
-	mutex_lock(&dev->lock);
-	if (dev->net) {
-		ret = -EBUSY;
-		goto out;
-	}
-	snprintf(path, sizeof(path), "backend/vif/%u", dev->domid);
-	vifs = xenbus_directory(XBT_NIL, path, "", &nr);
-	if (IS_ERR(vifs)) {
-		ret = -ENODEV;
-		goto out;
-	}
-	dev->net = get_net(net);
-	for (i = 0; !ret && i < nr; i++) {
-		if (kstrtou16(vifs[i], 10, &handle))
-			continue;
-		link = vpback_netdev_create(dev, handle);
-		if (IS_ERR(link)) {
-			ret = PTR_ERR(link);
-		} else {
-			list_add_tail(&link->node, &dev->links);
-			ret = xenbus_read_addresses(dev, link);
-		}
-	}
-	kfree(vifs);
-	if (!ret && list_empty(&dev->links))
-		ret = -ENODEV;
-	if (ret)
-		xenbus_drop_netns(dev);
-out:
-	mutex_unlock(&dev->lock);
-	return ret;
-}
+/* --- the toolstack's part ----------------------------------------------------------- */
 
 /* The links are configured: the frontend may come. */
 int vpback_xenbus_configured(struct vpback_device *dev)
@@ -304,6 +206,7 @@ static int vpback_probe(struct xenbus_device *xbdev, const struct xenbus_device_
 	dev->xbdev = xbdev;
 	dev->domid = xbdev->otherend_id;
 	mutex_init(&dev->lock);
+	mutex_init(&dev->links_lock);
 	spin_lock_init(&dev->feed_lock);
 	INIT_LIST_HEAD(&dev->links);
 	ratelimit_state_init(&dev->complaints, 60 * HZ, 5);
@@ -338,7 +241,7 @@ static void vpback_remove(struct xenbus_device *xbdev)
 	vpback_policy_exit(dev);
 	mutex_lock(&dev->lock);
 	xenbus_disconnect(dev);
-	xenbus_drop_netns(dev);
+	vpback_links_drop(dev);
 	mutex_unlock(&dev->lock);
 	dev_set_drvdata(&xbdev->dev, NULL);
 	kfree(dev);

@@ -162,6 +162,9 @@ for tool in $tools_xen; do
 	install -D "$root/$xenbin/$tool" "$work/dom0/$xenbin/$tool"
 	ln -sf "/$xenbin/$tool" "$work/dom0/usr/bin/$tool"
 done
+for terminal in l/linux v/vt100 x/xterm; do	# what vpipectl top shows its screen on
+	install -Dm 644 "$root/usr/share/terminfo/$terminal" "$work/dom0/usr/share/terminfo/$terminal"
+done
 modules $work/dom0 "$boot_dom0" "$more_dom0"
 ln $images/vmlinux $images/guest.cpio $work/dom0/root/
 pack $work/dom0

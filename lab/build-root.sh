@@ -16,7 +16,7 @@ packages="
 	qemu-system-x86 busybox-static
 	iproute2 ethtool nftables tcpdump
 	e2fsprogs xfsprogs btrfs-progs dmsetup strace
-	libssl-dev"
+	libssl-dev libncurses-dev"
 
 # shellcheck disable=SC2086
 set -- $packages

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vpipectl attach
+ * vpipectl attach, vpipectl update
  *
  *   vpipectl                              vpipe-back
  *   writes both directories         -->   probes
@@ -64,10 +64,11 @@ static enum result check_domain(unsigned int domid)
 
 struct attempt {
 	struct device *dev;
+	const struct share *share;
 	bool stale;
 };
 
-static bool write_nodes(xs_transaction_t t, const struct device *dev)
+static bool write_nodes(xs_transaction_t t, const struct device *dev, const struct share *share)
 {
 	char domid[16];
 
@@ -80,20 +81,31 @@ static bool write_nodes(xs_transaction_t t, const struct device *dev)
 	       store_write(t, dev->backend, "frontend", dev->frontend) &&
 	       store_write(t, dev->backend, "frontend-id", domid) &&
 	       store_write(t, dev->backend, "online", "1") &&
+	       limit_write(t, dev->backend, share) &&
 	       store_write(t, dev->backend, "state", "1");
 }
 
 static enum result say_attached(const struct device *dev, int state)
 {
-	const char *advice = "; if it does not come up, 'vpipectl detach' first";
+	const char *advice = "";
 
-	if (state == XenbusStateConnected)
-		advice = "";
-	else if (state >= XenbusStateClosing)
+	if (state >= XenbusStateClosing)
 		advice = " and is being detached; 'vpipectl detach' finishes that";
 	complain("domain %u is attached already (backend %s)%s", dev->domid,
 		 device_state_name(state), advice);
 	return WRONG_STATE;
+}
+
+/* What a detach has told the daemon holds no more */
+static bool forget_detach(xs_transaction_t t, unsigned int domid)
+{
+	char path[DEVICE_PATH_MAX];
+
+	snprintf(path, sizeof(path), DEVICE_WISH, domid);
+	if (store_number(t, path, "attach"))
+		return true;
+	snprintf(path, sizeof(path), DEVICE_WISH "/attach", domid);
+	return store_remove(t, path, 1);
 }
 
 /* Looks and writes in one transaction: of two at once, one finds the other's nodes */
@@ -108,23 +120,29 @@ static enum result write_body(xs_transaction_t t, void *arg)
 		complain("domain %u is going away", dev->domid);
 		return NO_DOMAIN;
 	}
-	/* a backend without its frontend is what an earlier domain has left */
-	attempt->stale = store_exists(t, dev->backend) && !store_exists(t, dev->frontend);
+	/*
+	 * A backend without its frontend is what an earlier domain has left; one that is
+	 * half made, what an attach has that was killed: we have its lock now.
+	 */
+	attempt->stale = store_exists(t, dev->backend) &&
+			 (!store_exists(t, dev->frontend) ||
+			  device_backend_state(t, dev) == XenbusStateInitialising);
 	if (attempt->stale)
 		return device_remove_nodes(t, dev) ? OK : FAILED;
 	if (store_exists(t, dev->backend))
 		return say_attached(dev, device_backend_state(t, dev));
 	/* a frontend alone is a leftover too, and may have wrong permissions */
-	if (!store_remove(t, dev->frontend, 0) || !write_nodes(t, dev)) {
+	if (!store_remove(t, dev->frontend, 0) || !write_nodes(t, dev, attempt->share) ||
+	    !forget_detach(t, dev->domid)) {
 		complain("cannot write %s: %s", dev->backend, strerror(errno));
 		return FAILED;
 	}
 	return OK;
 }
 
-static enum result write_device(struct device *dev)
+static enum result write_device(struct device *dev, const struct share *share)
 {
-	struct attempt attempt = { .dev = dev };
+	struct attempt attempt = { .dev = dev, .share = share };
 	enum result rc;
 
 	do {
@@ -217,17 +235,21 @@ enum result attach_run(const struct options *opt, unsigned int domid)
 	rc = check_domain(domid);
 	if (!rc)
 		rc = check_host();
+	if (!rc)
+		rc = lock_take(domid);
 	if (rc)
 		return rc;
-	device_sweep();
+	device_sweep(true);
 	device_init(&dev, domid);
-	rc = write_device(&dev);
+	rc = write_device(&dev, &opt->share);
 	if (rc)
 		return rc;
 
 	rc = await_probe(&dev);
 	if (!rc)
 		rc = netns_hand_over(&dev);
+	/* no longer: the guest may take its time, and somebody may want to detach it */
+	lock_give(domid);
 	if (!rc)
 		rc = await_guest(&dev, opt->timeout < 0 ? DEFAULT_TIMEOUT : opt->timeout);
 	if (rc) {
@@ -235,4 +257,25 @@ enum result attach_run(const struct options *opt, unsigned int domid)
 		device_remove(&dev);
 	}
 	return rc;
+}
+
+enum result update_run(unsigned int domid)
+{
+	struct device dev;
+	enum result rc;
+	int state;
+
+	device_init(&dev, domid);
+	rc = device_check(&dev);
+	if (!rc)
+		rc = lock_take(domid);
+	if (rc)
+		return rc;
+	state = device_backend_state(XBT_NULL, &dev);
+	if (state < XenbusStateInitWait || state > XenbusStateConnected) {
+		complain("domain %u is not attached (backend %s)", domid,
+			 device_state_name(state));
+		return WRONG_STATE;
+	}
+	return netns_update(&dev);
 }

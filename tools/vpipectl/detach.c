@@ -30,6 +30,18 @@ static bool is_idle(xs_transaction_t t, const struct device *dev)
 	       frontend <= XenbusStateInitialising;
 }
 
+/* Or the daemon would attach it at once again */
+static bool tell_daemon(xs_transaction_t t, unsigned int domid)
+{
+	char path[DEVICE_PATH_MAX];
+
+	snprintf(path, sizeof(path), "/local/domain/%u", domid);
+	if (!store_exists(t, path))
+		return true;
+	snprintf(path, sizeof(path), DEVICE_WISH, domid);
+	return store_write(t, path, "attach", "0");
+}
+
 static enum result close_body(xs_transaction_t t, void *arg)
 {
 	struct attempt *attempt = arg;
@@ -44,7 +56,7 @@ static enum result close_body(xs_transaction_t t, void *arg)
 	else
 		ok = store_write(t, dev->backend, "online", "0") &&
 		     store_write(t, dev->backend, "state", "5");
-	if (ok)
+	if (ok && tell_daemon(t, dev->domid))
 		return OK;
 	complain("cannot write %s: %s", dev->backend, strerror(errno));
 	return FAILED;

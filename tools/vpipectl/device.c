@@ -41,6 +41,19 @@ const char *device_state_name(int state)
 	return state < (int)(sizeof(names) / sizeof(names[0])) ? names[state] : "invalid";
 }
 
+/* Is there a device? */
+enum result device_check(const struct device *dev)
+{
+	if (store_exists(XBT_NULL, dev->backend))
+		return OK;
+	if (!domain_alive(dev->domid)) {
+		complain("no domain %u", dev->domid);
+		return NO_DOMAIN;
+	}
+	complain("domain %u is not attached", dev->domid);
+	return WRONG_STATE;
+}
+
 /* -1: there is none */
 int device_backend_state(xs_transaction_t t, const struct device *dev)
 {
@@ -176,16 +189,25 @@ static enum result sweep_body(xs_transaction_t t, void *arg)
 	return device_remove_nodes(t, dev) ? OK : FAILED;
 }
 
-/* Removes what is left of domains that are gone */
-void device_sweep(void)
+/*
+ * Removes what is left of domains that are gone, and may wait until the kernel has
+ * followed; true: of some there is more, but they are not quite gone yet
+ */
+bool device_sweep(bool wait)
 {
 	unsigned int n, i, *domids = device_domains(&n);
 	struct device dev;
+	bool more = false;
 
 	for (i = 0; i < n; i++) {
+		if (domain_alive(domids[i]))
+			continue;
 		device_init(&dev, domids[i]);
-		if (!store_transaction(sweep_body, &dev))
+		if (store_transaction(sweep_body, &dev))
+			more = true;
+		else if (wait)
 			device_await_unplug(&dev);
 	}
 	free(domids);
+	return more;
 }

@@ -58,6 +58,29 @@ char *domain_name(unsigned int domid)
 	return store_read(XBT_NULL, dir, "name");
 }
 
+/* Calls for each domain that lives, with its UUID */
+void domain_each(domain_visit visit, void *arg)
+{
+	xc_domaininfo_t info[64];
+	unsigned int next = 0;
+	char uuid[40];
+	int i, k, n;
+
+	while ((n = xc_domain_getinfolist(xc, next, 64, info)) > 0) {
+		for (i = 0; i < n; i++) {
+			char *end = uuid;
+
+			if (info[i].flags & XEN_DOMINF_dying)
+				continue;
+			for (k = 0; k < 16; k++)
+				end += sprintf(end, k == 4 || k == 6 || k == 8 || k == 10 ?
+					       "-%02x" : "%02x", info[i].handle[k]);
+			visit(info[i].domain, uuid, arg);
+		}
+		next = info[n - 1].domain + 1;
+	}
+}
+
 static bool find_name(const char *wanted, unsigned int *domid)
 {
 	xc_domaininfo_t info[64];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* vpipectl list, vpipectl stats */
-#include <dirent.h>
-#include <errno.h>
+/* vpipectl list, vpipectl show */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sample.h"
 #include "vpipectl.h"
 
 struct row {
@@ -15,6 +15,7 @@ struct row {
 	int backend;		/* XenbusState */
 	int frontend;
 	int queues;
+	struct share share;	/* as xenstore says */
 };
 
 static void row_read(struct row *row, unsigned int domid)
@@ -28,6 +29,8 @@ static void row_read(struct row *row, unsigned int domid)
 	row->backend = device_backend_state(XBT_NULL, dev);
 	row->frontend = device_frontend_state(XBT_NULL, dev);
 	row->queues = store_number(XBT_NULL, dev->frontend, "num-queues");
+	share_init(&row->share);
+	limit_read(XBT_NULL, dev->backend, &row->share);
 }
 
 static void row_free(struct row *row)
@@ -36,175 +39,168 @@ static void row_free(struct row *row)
 	free(row->network);
 }
 
+static void format_number(long long value, char *text, size_t size)
+{
+	if (value >= 0)
+		snprintf(text, size, "%lld", value);
+	else
+		snprintf(text, size, "-");
+}
+
+static void format_cap(long long cap, char *text, size_t size)
+{
+	if (cap > 0)
+		rate_format(cap, text, size);
+	else
+		snprintf(text, size, "-");
+}
+
 static void row_print(const struct row *row)
 {
-	char queues[16] = "-";
+	char queues[16], weight[24], cap[24];
 
-	if (row->queues >= 0)
-		snprintf(queues, sizeof(queues), "%d", row->queues);
-	printf("%5u  %-24s  %-12s  %-12s  %-9s  %6s\n", row->dev.domid,
+	format_number(row->queues, queues, sizeof(queues));
+	format_number(row->share.value[SHARE_WEIGHT], weight, sizeof(weight));
+	format_cap(row->share.value[SHARE_CAP], cap, sizeof(cap));
+	printf("%5u  %-24s  %-12s  %-12s  %-9s  %6s  %6s  %6s\n", row->dev.domid,
 	       row->alive && row->name ? row->name : row->alive ? "-" : "(dead)",
 	       device_state_name(row->backend), device_state_name(row->frontend),
-	       row->network ? row->network : "-", queues);
+	       row->network ? row->network : "-", queues, weight, cap);
 }
 
-static void json_member(const char *key, const char *value)
+static void row_json(struct json *json, const struct row *row)
 {
-	printf(",\"%s\":", key);
-	if (value)
-		json_string(value);
-	else
-		fputs("null", stdout);
-}
+	unsigned int i;
 
-static void row_json(const struct row *row)
-{
-	printf("{\"domid\":%u", row->dev.domid);
-	json_member("name", row->name);
-	printf(",\"alive\":%s", row->alive ? "true" : "false");
-	json_member("backend_state", device_state_name(row->backend));
-	json_member("frontend_state", device_state_name(row->frontend));
-	json_member("network_status", row->network);
+	json_number(json, "domid", row->dev.domid);
+	json_string(json, "name", row->name);
+	json_boolean(json, "alive", row->alive);
+	json_string(json, "backend_state", device_state_name(row->backend));
+	json_string(json, "frontend_state", device_state_name(row->frontend));
+	json_string(json, "network_status", row->network);
 	if (row->queues >= 0)
-		printf(",\"queues\":%d}", row->queues);
+		json_number(json, "queues", row->queues);
 	else
-		printf(",\"queues\":null}");
+		json_null(json, "queues");
+	json_open(json, "share", '{');
+	for (i = 0; i < SHARE_ITEMS; i++) {
+		if (row->share.value[i] >= 0)
+			json_number(json, share_node[i], row->share.value[i]);
+		else
+			json_null(json, share_node[i]);
+	}
+	json_close(json, '}');
 }
 
 enum result list_run(const struct options *opt)
 {
 	unsigned int i, n, *domids = device_domains(&n);
+	struct json json = { .out = stdout };
 	struct row row;
 
 	if (opt->json)
-		putchar('[');
+		json_open(&json, NULL, '[');
 	else
-		printf("%5s  %-24s  %-12s  %-12s  %-9s  %6s\n", "ID", "Name", "Backend",
-		       "Frontend", "Network", "Queues");
+		printf("%5s  %-24s  %-12s  %-12s  %-9s  %6s  %6s  %6s\n", "ID", "Name",
+		       "Backend", "Frontend", "Network", "Queues", "Weight", "Cap");
 	for (i = 0; i < n; i++) {
 		row_read(&row, domids[i]);
 		if (opt->json) {
-			fputs(i ? ",\n " : "", stdout);
-			row_json(&row);
+			json_open(&json, NULL, '{');
+			row_json(&json, &row);
+			json_close(&json, '}');
 		} else {
 			row_print(&row);
 		}
 		row_free(&row);
 	}
-	if (opt->json)
-		puts("]");
+	if (opt->json) {
+		json_close(&json, ']');
+		putchar('\n');
+	}
 	free(domids);
 	return OK;
 }
 
-static int is_counter(const struct dirent *entry)
+static void show_value(const char *what, const struct sample_value *value)
 {
-	return entry->d_name[0] != '.';
+	if (value->known)
+		printf("%-18s %lld\n", what, value->value);
+	else
+		printf("%-18s -\n", what);
 }
 
-static bool read_counter(const char *dir, const char *name, char *value, size_t size)
+static void show_print(const struct row *row, const struct domain_sample *sample, const char *vifs)
 {
-	char path[DEVICE_PATH_MAX + 300];
-	FILE *f;
-	bool ok;
+	char number[24];
+	unsigned int i;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	ok = fgets(value, size, f);
-	fclose(f);
-	if (ok)
-		value[strcspn(value, "\n")] = '\0';
-	return ok;
-}
-
-static void print_counter(bool json, bool first, const char *name, const char *value)
-{
-	if (!json) {
-		printf("  %-32s %20s\n", name, value);
+	printf("%-18s %s\n%-18s %u%s\n", "name", row->name ? row->name : "-", "domain",
+	       row->dev.domid, row->alive ? "" : " (dead)");
+	printf("%-18s %s\n%-18s %s\n%-18s %s\n", "backend", device_state_name(row->backend),
+	       "frontend", device_state_name(row->frontend), "network",
+	       row->network ? row->network : "-");
+	printf("%-18s %s\n", "vifs served", *vifs ? vifs : "-");
+	format_number(row->queues, number, sizeof(number));
+	printf("%-18s %s\n", "queues", number);
+	show_value("weight", &sample->counter[SAMPLE_WEIGHT]);
+	format_cap(sample->counter[SAMPLE_CAP].value, number, sizeof(number));
+	printf("%-18s %s\n", "cap", number);
+	for (i = SHARE_MAX_OPS; i < SHARE_ITEMS; i++) {
+		format_number(row->share.value[i], number, sizeof(number));
+		printf("%-18s %s\n", share_node[i], number);
+	}
+	show_value("credits", &sample->counter[SAMPLE_CREDITS]);
+	show_value("waits for credit", &sample->counter[SAMPLE_WAITS]);
+	show_value("bytes moved", &sample->counter[SAMPLE_BYTES]);
+	show_value("bytes charged", &sample->counter[SAMPLE_CHARGED]);
+	show_value("of them, not by us", &sample->counter[SAMPLE_REGULAR]);
+	show_value("flows", &sample->counter[SAMPLE_FLOWS]);
+	if (!sample->ops.known) {
+		printf("%-18s -\n", "operations");
 		return;
 	}
-	if (!first)
-		putchar(',');
-	json_string(name);
-	putchar(':');
-	if (*value && strspn(value, "0123456789") == strlen(value))
-		fputs(value, stdout);
-	else
-		json_string(value);
+	printf("%-18s %u\n", "operations", sample->ops.nr);
+	operations_print(stdout, &sample->ops, INT_MAX);
 }
 
-static enum result print_stats(const struct options *opt, unsigned int domid, bool first)
+/* Handles with spaces between them */
+static void json_vifs(struct json *json, char *vifs)
 {
-	char dir[DEVICE_PATH_MAX + 16], value[64];
-	struct dirent **files;
-	struct device dev;
-	bool begun = false;
-	char *name;
-	int i, n;
+	char *save, *word;
 
-	device_init(&dev, domid);
-	snprintf(dir, sizeof(dir), "%s/statistics", dev.sysfs);
-	n = scandir(dir, &files, is_counter, alphasort);
-	if (n < 0) {
-		complain("cannot read the counters of domain %u in %s: %s", domid, dir,
-			 strerror(errno));
-		return FAILED;
-	}
-	name = domain_name(domid);
+	json_open(json, "vifs", '[');
+	for (word = strtok_r(vifs, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		json_number(json, NULL, strtol(word, NULL, 10));
+	json_close(json, ']');
+}
+
+enum result show_run(const struct options *opt, unsigned int domid)
+{
+	struct json json = { .out = stdout };
+	struct domain_sample sample;
+	char vifs[256] = "";
+	enum result rc;
+	struct row row;
+
+	device_init(&row.dev, domid);
+	rc = device_check(&row.dev);
+	if (rc)
+		return rc;
+	row_read(&row, domid);
+	sample_domain(&sample, domid);
+	attribute_read(row.dev.sysfs, "vifs", vifs, sizeof(vifs));
 	if (opt->json) {
-		printf("%s{\"domid\":%u", first ? "" : ",\n ", domid);
-		json_member("name", name);
-		fputs(",\"statistics\":{", stdout);
+		json_open(&json, NULL, '{');
+		row_json(&json, &row);
+		json_vifs(&json, vifs);
+		sample_domain_json(&json, &sample);
+		json_close(&json, '}');
+		putchar('\n');
 	} else {
-		printf("%s (%u)\n", name ? name : "-", domid);
+		show_print(&row, &sample, vifs);
 	}
-	for (i = 0; i < n; i++) {
-		if (read_counter(dir, files[i]->d_name, value, sizeof(value))) {
-			print_counter(opt->json, !begun, files[i]->d_name, value);
-			begun = true;
-		}
-		free(files[i]);
-	}
-	if (opt->json)
-		fputs("}}", stdout);
-	free(files);
-	free(name);
+	sample_domain_free(&sample);
+	row_free(&row);
 	return OK;
-}
-
-/* Of one domain, or (domid is NULL) of all that are attached */
-enum result list_stats(const struct options *opt, const unsigned int *domid)
-{
-	unsigned int i, n, *domids = device_domains(&n);
-	enum result rc = OK;
-	bool first = true;
-
-	if (domid) {
-		struct device dev;
-
-		device_init(&dev, *domid);
-		if (!store_exists(XBT_NULL, dev.backend)) {
-			rc = domain_alive(*domid) ? WRONG_STATE : NO_DOMAIN;
-			complain(rc == NO_DOMAIN ? "no domain %u" :
-				 "domain %u is not attached", *domid);
-			goto out;
-		}
-	}
-	if (opt->json)
-		putchar('[');
-	for (i = 0; i < n; i++) {
-		if (domid && domids[i] != *domid)
-			continue;
-		if (print_stats(opt, domids[i], first))
-			rc = FAILED;
-		else
-			first = false;
-	}
-	if (opt->json)
-		puts("]");
-out:
-	free(domids);
-	return rc;
 }

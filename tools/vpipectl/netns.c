@@ -93,28 +93,13 @@ static const char *const inherited[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static bool write_file(const char *path, const char *value)
-{
-	ssize_t n = strlen(value), done;
-	int fd, err;
-
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	done = write(fd, value, n);
-	err = errno;
-	close(fd);
-	errno = done < 0 ? err : EIO;
-	return done == n;
-}
-
 /* What this kernel does not have needs no setting */
 static bool sysctl_write(const char *name, const char *value)
 {
 	char path[128];
 
 	snprintf(path, sizeof(path), SYSCTL_DIR "%s", name);
-	if (write_file(path, value) || errno == ENOENT)
+	if (attribute_write(path, value) || errno == ENOENT)
 		return true;
 	complain("cannot set %s: %s", path, strerror(errno));
 	return false;
@@ -163,7 +148,7 @@ static bool tell_backend(const struct device *dev, const char *value)
 	unsigned int tries = 200;
 
 	snprintf(path, sizeof(path), "%s/netns", dev->sysfs);
-	while (!write_file(path, value)) {
+	while (!attribute_write(path, value)) {
 		if (errno != ENOENT || !--tries || interrupted) {
 			complain("cannot write '%s' to %s: %s; see dmesg", value, path,
 				 strerror(errno));
@@ -199,8 +184,6 @@ static int find_links(struct link *links)
 		n++;
 	}
 	if_freenameindex(list);
-	if (!n)
-		complain("the backend made no link: has the guest a vif that is connected?");
 	return n;
 }
 
@@ -265,6 +248,12 @@ static bool configure(const char *family, const struct link *links, int n)
 	return ok;
 }
 
+static bool configure_all(const struct link *links, int n)
+{
+	return configure("-4", links, n) &&
+	       (access(SYSCTL_DIR "ipv6", F_OK) || configure("-6", links, n));
+}
+
 /*
  * Makes the namespace and gives it to the backend.  From here on this process
  * lives in it, which nothing else that vpipectl does can notice.
@@ -277,9 +266,36 @@ enum result netns_hand_over(const struct device *dev)
 	if (!make_namespace() || !tell_backend(dev, "1"))
 		return FAILED;
 	n = find_links(links);
-	if (n <= 0 || !configure("-4", links, n))
-		return FAILED;
-	if (!access(SYSCTL_DIR "ipv6", F_OK) && !configure("-6", links, n))
+	if (!n)
+		complain("the backend made no link: has the guest a vif that is connected?");
+	if (n <= 0 || !configure_all(links, n))
 		return FAILED;
 	return tell_backend(dev, "2") ? OK : FAILED;
+}
+
+/* Likewise for vifs that came later; says which they are */
+enum result netns_update(const struct device *dev)
+{
+	char path[DEVICE_PATH_MAX + 16];
+	struct link links[MAX_LINKS];
+	int n, i;
+
+	if (!make_namespace())
+		return FAILED;
+	snprintf(path, sizeof(path), "%s/netns", dev->sysfs);
+	if (!attribute_write(path, "3")) {
+		if (errno == ENODEV) {
+			printf("domain %u has no vif that is new\n", dev->domid);
+			return OK;
+		}
+		complain("cannot have links made: %s%s", strerror(errno),
+			 errno == EINVAL ? "; the backend that is loaded is older" : "; see dmesg");
+		return FAILED;
+	}
+	n = find_links(links);
+	if (n <= 0 || !configure_all(links, n))
+		return FAILED;
+	for (i = 0; i < n; i++)
+		printf("domain %u: vif %u is served\n", dev->domid, links[i].handle);
+	return OK;
 }

@@ -142,7 +142,8 @@ enum result store_transaction(store_body body, void *arg)
 	}
 }
 
-static long long now_ms(void)
+/* Monotonic */
+long long store_now_ms(void)
 {
 	struct timespec ts;
 
@@ -157,7 +158,7 @@ static long long now_ms(void)
  */
 int store_wait(const char *const *paths, store_test test, void *arg, int seconds)
 {
-	long long end = now_ms() + seconds * 1000LL;
+	long long end = store_now_ms() + seconds * 1000LL;
 	unsigned int i, n;
 	int rc = 0;
 
@@ -170,7 +171,7 @@ int store_wait(const char *const *paths, store_test test, void *arg, int seconds
 
 	while (!test(arg)) {
 		struct pollfd pfd = { .fd = xs_fileno(xs), .events = POLLIN };
-		long long left = end - now_ms();
+		long long left = end - store_now_ms();
 		char **event;
 
 		if (interrupted) {
@@ -197,4 +198,29 @@ unwatch:
 	for (i = 0; i < n; i++)
 		xs_unwatch(xs, paths[i], "wait");
 	return rc;
+}
+
+/* --- watches that stay ------------------------------------------------------------- */
+
+/* Begins one, which tells of itself at once, or ends it */
+bool store_watch(const char *path, const char *token, bool on)
+{
+	return on ? xs_watch(xs, path, token) : xs_unwatch(xs, path, token);
+}
+
+int store_fd(void)
+{
+	return xs_fileno(xs);
+}
+
+/* What has changed, to be freed; NULL: nothing has (EAGAIN), or xenstore is lost */
+char *store_event(void)
+{
+	char **event = xs_check_watch(xs), *path;
+
+	if (!event)
+		return NULL;
+	path = strdup(event[XS_WATCH_PATH]);
+	free(event);
+	return path;
 }
