@@ -114,6 +114,22 @@ def test_full_disk(fs):
     assert check(fs, "/fs/out", 0, copied["moved"]) == copied["moved"]
 
 
+def test_refused(fs):
+    """dom0 takes no TRANSFER.  Nobody waits for its answer, but it does not go unnoticed."""
+    file = fs.fill("/fs/in", MIB)
+    setting = "/sys/module/vpipe_back/parameters/flow_mib"
+    usual = fs.dom0.run(f"cat {setting}").out.strip()
+    try:
+        fs.dom0.run(f"echo 0 >{setting}")
+        copied = copy(fs, file, "/fs/out", MIB)
+    finally:
+        fs.dom0.run(f"echo {usual} >{setting}")
+    assert copied["moved"] == copied["copied"] == MIB
+    assert copied["reason"] == "refused by the driver domain"
+    assert check(fs, "/fs/out", 0, MIB) == MIB
+    assert copy(fs, file, "/fs/out", MIB)["offloaded"] == MIB
+
+
 @pytest.fixture
 def slow(rig):
     """ext4 at /fs, on a disk that can be made slow."""
