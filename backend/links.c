@@ -239,3 +239,25 @@ ssize_t vpback_links_show(struct vpback_device *dev, char *buf)
 	mutex_unlock(&dev->links_lock);
 	return len + sysfs_emit_at(buf, len, "\n");
 }
+
+/* What the vifs have carried by themselves, both ways; one that went takes its part along. */
+u64 vpback_links_bytes(struct vpback_device *dev)
+{
+	struct rtnl_link_stats64 stats;
+	struct vpback_link *link;
+	struct net_device *vif;
+	u64 bytes = 0;
+
+	mutex_lock(&dev->links_lock);
+	list_for_each_entry(link, &dev->links, node) {
+		rcu_read_lock();
+		vif = rcu_dereference(link->vif);
+		if (vif) {
+			dev_get_stats(vif, &stats);
+			bytes += stats.rx_bytes + stats.tx_bytes;
+		}
+		rcu_read_unlock();
+	}
+	mutex_unlock(&dev->links_lock);
+	return bytes;
+}

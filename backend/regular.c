@@ -69,26 +69,6 @@ static u64 regular_disk_bytes(struct vpback_device *dev)
 	return disks.sectors << SECTOR_SHIFT;
 }
 
-/* The links are constant while the device is connected. */
-static u64 regular_net_bytes(struct vpback_device *dev)
-{
-	struct rtnl_link_stats64 stats;
-	struct vpback_link *link;
-	struct net_device *vif;
-	u64 bytes = 0;
-
-	list_for_each_entry(link, &dev->links, node) {
-		rcu_read_lock();
-		vif = rcu_dereference(link->vif);
-		if (vif) {
-			dev_get_stats(vif, &stats);
-			bytes += stats.rx_bytes + stats.tx_bytes;
-		}
-		rcu_read_unlock();
-	}
-	return bytes;
-}
-
 /* What was added; a disk or a vif that went takes its numbers along. */
 static u64 regular_grown(u64 *last, u64 now)
 {
@@ -106,7 +86,7 @@ static void regular_look(struct work_struct *work)
 
 	if (READ_ONCE(regular_charged)) {
 		disk = regular_grown(&dev->regular_disk, regular_disk_bytes(dev));
-		net = regular_grown(&dev->regular_net, regular_net_bytes(dev));
+		net = regular_grown(&dev->regular_net, vpback_links_bytes(dev));
 		/* The first look is at the time before. */
 		if (dev->regular_known && disk + net)
 			vpback_credit_force(&dev->account, disk, net);

@@ -235,6 +235,7 @@ int vpback_links_set_netns(struct vpback_device *dev, struct net *net);
 int vpback_links_update(struct vpback_device *dev, struct net *net);
 void vpback_links_drop(struct vpback_device *dev);
 ssize_t vpback_links_show(struct vpback_device *dev, char *buf);
+u64 vpback_links_bytes(struct vpback_device *dev);
 
 /* --- hold.c: the frames of a flow between its two homes ----------------------------- */
 
