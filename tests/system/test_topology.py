@@ -1,6 +1,6 @@
 """
-Networks between the guest's vif and the wire that are more than a bridge: VLANs, and Open
-vSwitch.
+Networks between the guest's vif and the wire that are more than a bridge: VLANs, Open
+vSwitch, jumbo frames, and two guests whose addresses are the same.
 
 A namespace of dom0 is in the peer's place, at the end of a wire of its own: what carries
 tags there is the kernel's, and no emulated network card has to.
@@ -14,10 +14,14 @@ import shlex
 import pytest
 
 from lab import Host
+from net import Talk
+from pipes import MIB
 from test_network import GUEST2, GUEST2_IPV6, PEER2, PEER2_IPV6, as_sink, as_source, changed, \
-    check_offloaded, check_often, check_ordinary, reached, roles, second_vif
+    check_offloaded, check_often, check_ordinary, file_for, reached, roles, second_vif
 
 pytestmark = pytest.mark.long
+
+both_families = pytest.mark.parametrize("address", [PEER2, PEER2_IPV6], ids=["IPv4", "IPv6"])
 
 
 class Inside(Host):
@@ -161,3 +165,93 @@ def test_open_vswitch_firewall(rig, role):
                    in re.findall(r"n_packets=(\d+),.* priority=[07]\b.*actions=(\w+)", flows)}
         assert packets["NORMAL"] > 300 and packets["drop"] == 0, flows
         assert re.search(r"n_packets=0,.*\+inv", flows), flows
+
+
+# Frames of other sizes
+
+
+def received(far):
+    """Bytes and frames that have come to the peer."""
+    return [int(n) for n in far.peer.run("cd /sys/class/net/eth0/statistics &&"
+                                         " cat rx_bytes rx_packets").out.split()]
+
+
+@pytest.mark.parametrize("guest, peer", [(9000, 9000), (9000, 1500), (1500, 9000)])
+@roles
+def test_mtu(rig, guest, peer, role):
+    """
+    Jumbo frames of both, or of one that knows from the handshake that the other has none, or
+    that has none itself though dom0 has: then dom0 sends none for it.  Frames are cut before
+    the wire, as they would be by a network card.
+    """
+    cut = "ethtool -K {} tso off gso off"
+    with (far_end(rig, more=f"ip link set eth0 mtu {peer} && {cut.format('eth0')}") as far,
+          bridge(rig, "xenbr5", "far") as br,
+          second_vif(far, br, move="ip link set $vif mtu 9000 && ip link set far mtu 9000 &&"
+                                   f" {cut.format('far')}")):
+        rig.guest.run(f"ip link set eth1 mtu {guest}")
+        for address in PEER2, PEER2_IPV6:
+            with reached(far, address):
+                before = received(far)
+                check_offloaded(far, role)
+                size, count = (now - then for now, then in zip(received(far), before, strict=True))
+                if role is as_sink:
+                    assert size > 8 * MIB
+                    assert (size > 6000 * count) if guest == peer else (size < 1520 * count)
+                check_often(far, role)
+
+
+# Two guests that have the same addresses
+
+
+@pytest.fixture
+def twin(rig):
+    """The rig with another guest."""
+    other = copy.copy(rig)
+    other.guest = rig.lab.create_guest("guest2", data="/dev/ram1")
+    domain = rig.dom0.run("xl domid guest2").out.strip()
+    rig.load(other.guest)
+    other.make_disk(other.guest)
+    other.attach("guest2")
+    yield other
+    other.guest.run("umount /mnt")
+    rig.detach("guest2")
+    rig.lab.destroy_guest("guest2")
+    rig.dom0.run(f"until ! xl domname {domain}; do usleep 50000; done 2>/dev/null", timeout=20)
+
+
+def alone_on_bridge(stack, rig, name, guest):
+    """That guest with a peer of its own, and a bridge on which nobody else is."""
+    far = stack.enter_context(far_end(rig, name))
+    br = stack.enter_context(bridge(rig, f"br-{name}", name))
+    stack.enter_context(second_vif(far, br, guest))
+    # A connection gets the first port that the other end does not know.
+    ports = "echo {} >/proc/sys/net/ipv4/ip_local_port_range"
+    stack.enter_context(changed(rig.guest, ports.format("40000 40001"),
+                                ports.format("32768 60999")))
+    return far
+
+
+@both_families
+@roles
+def test_same_address(rig, twin, role, address):
+    """
+    At the same time, on two bridges: MAC and IP addresses and ports are the same, of guests
+    and peers.  Each connection stays where it is.
+    """
+    with contextlib.ExitStack() as stack:
+        both = [alone_on_bridge(stack, rig, "far", "guest"),
+                alone_on_bridge(stack, twin, "far2", "guest2")]
+        both[1].port = both[0].port
+        for one in both:
+            stack.enter_context(reached(one, address))
+        talks = [Talk(one, file_for(one), **role(16 * MIB, MIB, slow=True)) for one in both]
+        rig.dom0.run("until [ $(cat /sys/bus/xen-backend/devices/vpipe-*/statistics/flows |"
+                     " tr -d '\\n') = 11 ]; do usleep 10000; done", timeout=30)
+        ends = [one.peer.run("ss -Htn state established").out.split()[2:4] for one in both]
+        assert ends[0] == ends[1] and address in ends[0][0], ends
+        for talk in talks:
+            said = talk.result(timeout=90).sum
+            assert (said["offloaded"], said["copied"]) == (17 * MIB, 0), said
+        for one in both:
+            check_often(one, role)
