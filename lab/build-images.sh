@@ -20,7 +20,8 @@ tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs 
 	chattr setpriv"
 tools_guest="$tools_all $tools_fs nft"
 tools_peer="$tools_all tcpdump"
-tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter
+tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter ovs-vsctl ovs-ofctl
+	ovsdb-server ovsdb-tool
 	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
 	xenstore-rm xenstore-watch xenstore-write"
 tools_xen="xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper
@@ -36,10 +37,11 @@ boot_dom0="xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback xen-
 boot_guest="xen-blkfront xen-netfront ext4"
 boot_peer="virtio_blk e1000e"
 more_net="sch_netem sch_fq sch_ingress sch_tbf cls_u32 cls_matchall act_mirred ifb tcp_bbr
-	tcp_dctcp tls tcp_diag inet_diag dummy veth nf_tables nft_ct nft_chain_nat nft_reject_inet"
+	tcp_dctcp tls tcp_diag inet_diag dummy veth 8021q nf_tables nft_ct nft_chain_nat
+	nft_reject_inet"
 more_fs="xfs btrfs overlay loop brd xts cts quota_v2 dm-mod dm-flakey dm-log-writes dm-delay dm-snapshot"
 more_dom0="$more_net $more_fs br_netfilter macvlan nft_fwd_netdev nft_dup_netdev nft_log
-	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge"
+	nft_limit nft_masq nft_compat nft_meta_bridge nf_conntrack_bridge openvswitch"
 more_guest="$more_net $more_fs nd_e820 nd_pmem nft_nat nft_redir nft_masq"
 more_peer="$more_net"
 
@@ -165,6 +167,9 @@ done
 for terminal in l/linux v/vt100 x/xterm; do	# what vpipectl top shows its screen on
 	install -Dm 644 "$root/usr/share/terminfo/$terminal" "$work/dom0/usr/share/terminfo/$terminal"
 done
+# By their real names: alternatives point out of the root.
+install $root/usr/lib/openvswitch-switch/ovs-vswitchd $work/dom0/usr/bin/
+install -D -m 644 $root/usr/share/openvswitch/vswitch.ovsschema -t $work/dom0/usr/share/openvswitch/
 modules $work/dom0 "$boot_dom0" "$more_dom0"
 ln $images/vmlinux $images/guest.cpio $work/dom0/root/
 pack $work/dom0

@@ -14,7 +14,7 @@ packages="
 	gcc make libc6-dev pkg-config
 	xen-system-amd64 libxen-dev
 	qemu-system-x86 busybox-static
-	iproute2 ethtool nftables tcpdump
+	iproute2 ethtool nftables tcpdump openvswitch-switch
 	e2fsprogs xfsprogs btrfs-progs dmsetup strace
 	libssl-dev libncurses-dev"
 

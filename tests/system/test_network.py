@@ -309,14 +309,16 @@ def test_redirected(rig):
 # A second vif, and where it leads
 
 GUEST2, PEER2 = "198.19.0.2", "198.19.0.10"
-PLUGGED = f"mac=00:16:3e:00:01:02,ip={GUEST2}"
+GUEST2_IPV6, PEER2_IPV6 = "2001:db8:1::2", "2001:db8:1::10"
+PLUGGED = f"mac=00:16:3e:00:01:02 'ip={GUEST2} {GUEST2_IPV6}'"
 
 
 def plug(rig, bridge, name="guest"):
     """The guest gets eth1; what dom0 calls it."""
-    rig.dom0.run(f"xl network-attach {name} {PLUGGED},bridge={bridge}", timeout=30)
+    rig.dom0.run(f"xl network-attach {name} {PLUGGED} bridge={bridge}", timeout=30)
     rig.guest.run("until [ -e /sys/class/net/eth1 ]; do usleep 20000; done;"
-                  f"ip addr add {GUEST2}/24 dev eth1; ip link set eth1 up", timeout=20)
+                  f"ip addr add {GUEST2}/24 dev eth1; ip addr add {GUEST2_IPV6}/64 dev eth1 nodad;"
+                  "ip link set eth1 up", timeout=20)
     return f"vif{rig.dom0.run(f'xl domid {name}').out.strip()}.1"
 
 
