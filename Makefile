@@ -3,6 +3,7 @@
 #   make demo         build all, boot the lab, send one file three ways, a table
 #   make check        the tests; JUnit in out/
 #   make check-all    also the long ones: other filesystems, concurrency, power cuts
+#   make bench-fairness  do guests share dom0 by weight? out/fairness.json and .svg
 #   make lab-shell    a console in the lab's dom0
 #   make modules      vpipe-front.ko, vpipe-back.ko for the lab's kernel: build/modules
 #   make programs     libvpipe, vpipectl and the others for the lab: build/bin
@@ -16,7 +17,7 @@
 
 PYTHON := /usr/bin/python3
 
-.PHONY: all modules programs payload demo check check-all check-unit check-system lint \
+.PHONY: all modules programs payload demo bench-fairness check check-all check-unit check-system lint \
 	install clean distclean
 all: modules programs
 
@@ -33,6 +34,10 @@ modules programs payload: build/payload/id
 
 demo: lab-setup build/images/id build/payload/id
 	@$(PYTHON) lab/demo.py
+
+bench-fairness: build/images/id build/payload/id
+	lab/setup.sh gnuplot-nox
+	@$(PYTHON) bench/fairness.py
 
 check: lab-setup build/images/id build/payload/id
 	tests/run

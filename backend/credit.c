@@ -17,7 +17,10 @@ static DEFINE_SPINLOCK(credit_lock);	/* serialises the pool, accounts but for `o
 static struct vpback_credit_pool credit_pool;
 static unsigned int credit_waiting;	/* accounts of which something waits */
 static ktime_t credit_refilled;		/* the end of the last period that was counted */
-static struct hrtimer credit_timer;	/* the end of this one, when somebody waits for it */
+static struct hrtimer credit_timer;	/* the end of this one, while somebody waits */
+static unsigned long credit_spent;	/* jiffies: when something was charged last */
+
+#define STALL_MS	100U	/* so long may nothing be moved while somebody waits */
 
 /* --- parameters: all take effect at once ----------------------------------------------- */
 
@@ -139,7 +142,7 @@ static void credit_refill(void)
 static void credit_turn(void)
 {
 	struct vpback_credit *credit;
-	bool later = false;
+	bool closed = false;
 	u32 open;
 
 	if (!credit_waiting)
@@ -151,17 +154,27 @@ static void credit_turn(void)
 		if (!credit->waiting)
 			continue;
 		open = vpback_credit_may_go_on(&credit_pool, credit);
-		later |= open != credit->waiting &&
-			 (credit_pool.strict || vpback_credit_capped(credit));
+		closed |= open != credit->waiting;
 		WRITE_ONCE(account->open, open);
 		if (open)
 			wake_up_nr(account->work, credit->threads);
 	}
-	/* In the other cases it is a step that changes something, and says so. */
-	if (later && !hrtimer_is_queued(&credit_timer))
+	if (closed && !hrtimer_is_queued(&credit_timer))
 		hrtimer_start(&credit_timer,
 			      ktime_add_ms(credit_refilled, credit_pool.period_ms),
 			      HRTIMER_MODE_ABS);
+}
+
+/*
+ * Who has credits wants to move, and does not: its step hangs, perhaps in a disk's full queue.
+ * The others have waited for it long enough.
+ */
+static void credit_look_for_stall(void)
+{
+	if (credit_pool.strict || time_before(jiffies, credit_spent + msecs_to_jiffies(STALL_MS)))
+		return;
+	credit_spent = jiffies;
+	vpback_credit_rounds(&credit_pool);
 }
 
 static enum hrtimer_restart credit_period_over(struct hrtimer *timer)
@@ -169,6 +182,7 @@ static enum hrtimer_restart credit_period_over(struct hrtimer *timer)
 	unsigned long flags;
 
 	spin_lock_irqsave(&credit_lock, flags);
+	credit_look_for_stall();
 	credit_turn();
 	spin_unlock_irqrestore(&credit_lock, flags);
 	return HRTIMER_NORESTART;
@@ -221,6 +235,7 @@ void vpback_credit_spend(struct vpback_account *account, unsigned int kinds, u64
 	else if (!READ_ONCE(credit_pool.strict))
 		return;
 	spin_lock_irq(&credit_lock);
+	credit_spent = jiffies;
 	for (kind = 0; kind < VPBACK_CREDITS; kind++)
 		if (kinds & BIT(kind))
 			vpback_credit_charge(&credit_pool, &account->credit, kind, bytes, false);
@@ -355,6 +370,7 @@ void vpback_credit_init(void)
 	hrtimer_init(&credit_timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 	credit_timer.function = credit_period_over;
 	credit_refilled = ktime_get();
+	credit_spent = jiffies;
 	credit_pool.cpus = num_online_cpus();
 	credit_set_rules();
 }

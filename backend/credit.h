@@ -326,8 +326,8 @@ static inline bool vpback_credit_creditor(const struct vpback_credit_pool *pool)
 }
 
 /*
- * Work-conserving: nobody with credits wants to move.  As many rounds as it takes until
- * somebody who wants to can.  False: there is none.
+ * Work-conserving: nobody with credits wants to move, or they do not come to it.  As many
+ * rounds as it takes until somebody can who has none and wants to.  False: there is none.
  */
 static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 {
@@ -335,7 +335,8 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 	struct vpback_credit *credit;
 
 	vpback_credit_for_each(credit, pool) {
-		if (!vpback_credit_wants(credit) || vpback_credit_capped(credit))
+		if (!vpback_credit_wants(credit) || vpback_credit_capped(credit) ||
+		    credit->left[VPBACK_CREDIT_WORK] > 0)
 			continue;
 		n = div64_u64((uint64_t)-credit->left[VPBACK_CREDIT_WORK],
 			      unit * credit->weight) + 1;

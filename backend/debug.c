@@ -43,15 +43,16 @@ static void debug_end(struct seq_file *seq, struct vpback_flow *flow,
 		      const struct vpback_transfer *transfer, u16 type)
 {
 	const struct xen_vpipe_tcp_state *st = &flow->state;
+	u16 port = ntohs((__force __be16)st->peer_port);
 
 	if (type == XEN_VPIPE_END_EXTENTS)
 		seq_printf(seq, " disk:%u", transfer->disk->vdev);
 	else if (type == XEN_VPIPE_END_BUFFER)
 		seq_puts(seq, " buffer");
 	else if (st->family == 4)
-		seq_printf(seq, " %pI4:%u", st->peer_addr, st->peer_port);
+		seq_printf(seq, " %pI4:%u", st->peer_addr, port);
 	else
-		seq_printf(seq, " [%pI6c]:%u", st->peer_addr, st->peer_port);
+		seq_printf(seq, " [%pI6c]:%u", st->peer_addr, port);
 }
 
 /* Under the flow's lock. */

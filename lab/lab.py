@@ -59,8 +59,11 @@ SNAPSHOTS_KEPT = 3
 PAYLOAD_MIB = 256
 DISK_MIB = 320
 PEER_MEMORY = 1536
-ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "guest2": "198.18.0.3",
-             "guest3": "198.18.0.4", "peer": "198.18.0.10"}  # 2001:db8::10, and so on
+ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "peer": "198.18.0.10",
+             **{f"guest{n}": f"198.18.0.{n + 1}" for n in range(2, 9)}}  # 2001:db8::10, and so on
+# MiB of a guest that only runs programs, and what its kernel needs to be told then: that
+# its root is as large as it wants to be.
+SMALL = {"memory": 192, "kernel": "rootfstype=ramfs"}
 ACCEL = os.environ.get("LAB_ACCEL", "tcg,thread=multi")
 # NICs that segment and check sums, as those of servers do: over a socket QEMU's
 # virtio-net does not.
@@ -193,9 +196,19 @@ class Lab:
         self.dom0.write_file(f"/etc/xen/{name}.cfg", self._guest_config(name, address, **config))
         self.dom0.run(f"xl create /etc/xen/{name}.cfg")
         if wait:
-            self.dom0.run(f"until labrun {address} true 2>/dev/null; do xl domid {name} >/dev/null"
-                          " || exit 1; usleep 100000; done", timeout=90)
+            self._wait_guest(name, address)
         return Host(name, self.dom0.agent, via=address)
+
+    def create_guests(self, number, **config):
+        """
+        Small ones beside the first, until there are so many; they boot at the same time. The
+        Hosts of all. config: as above, of each.
+        """
+        names = [f"guest{n}" for n in range(2, number + 1)]
+        hosts = [self.create_guest(name, wait=False, **{**SMALL, **config}) for name in names]
+        for name in names:
+            self._wait_guest(name, ADDRESSES[name])
+        return [self.guest, *hosts]
 
     def destroy_guest(self, name="guest"):
         self.dom0.run(f"xl destroy {name}")
@@ -228,6 +241,10 @@ class Lab:
                 (OUT / f"{m.name}.log").read_text(errors="replace").splitlines()[-60:]]
 
     # Inside
+
+    def _wait_guest(self, name, address):
+        self.dom0.run(f"until labrun {address} true 2>/dev/null; do xl domid {name} >/dev/null"
+                      " || exit 1; usleep 100000; done", timeout=150)
 
     def _guest_config(self, name, address, vcpus=None, memory=None, data="/dev/ram0", kernel="",
                       extra=""):

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Install what the build and the lab need on the host (Debian 12 or later).
+# setup.sh [PACKAGE...]: install what the build and the lab need on the host (Debian 12 or
+# later), and the packages given.
 set -eu
 
 packages="mmdebstrap xz-utils zstd cpio gcc make libc6-dev binutils util-linux \
 	kmod python3 python3-pytest shellcheck rsync libcmocka-dev clang libclang-rt-dev mandoc"
 
 missing=
-for p in $packages; do
+for p in $packages "$@"; do
 	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' ||
 		missing="$missing $p"
 done

@@ -7,6 +7,7 @@
  *   halfclose the same, close for writing, then read on
  *   reset     close with a RST
  *   stall     read nothing more until a line comes on standard input, then as talk
+ *   slow      read on, at most 64 KiB in each 50 ms
  * Prints {"at":bytes} when it does so and at the end {"bytes":,"sha256":,"errno":}.
  */
 #include <errno.h>
@@ -40,7 +41,8 @@ static void act(int fd, const char *what, uint64_t talk)
 	}
 	if (!strcmp(what, "halfclose"))
 		shutdown(fd, SHUT_WR);
-	else if (strcmp(what, "stall") && strcmp(what, "talk") && strcmp(what, "read"))
+	else if (strcmp(what, "stall") && strcmp(what, "talk") && strcmp(what, "read") &&
+		 strcmp(what, "slow"))
 		die("unknown client %s", what);
 }
 
@@ -52,7 +54,7 @@ int cmd_client(int argc, char **argv)
 	int fd, listening, error = 0;
 
 	if (argc < 3)
-		die("usage: client PORT read|talk|halfclose|reset|stall [AFTER [TALK]]");
+		die("usage: client PORT read|talk|halfclose|reset|stall|slow [AFTER [TALK]]");
 	after = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
 	talk = argc > 4 ? strtoull(argv[4], NULL, 0) : 0;
 	listening = tcp_listen(argv[1]);
@@ -76,6 +78,8 @@ int cmd_client(int argc, char **argv)
 		if (n <= 0)
 			break;
 		hash_add(&hash, data, (size_t)n);
+		if (acted && !strcmp(argv[2], "slow"))
+			usleep(50000);
 	}
 	printf("{\"bytes\":%llu,", (unsigned long long)hash.bytes);
 	printf("\"sha256\":\"%s\",\"errno\":%d}\n", hash_end(&hash), error);

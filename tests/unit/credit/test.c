@@ -166,6 +166,26 @@ static void test_cpus(void **state)
 	assert_false(vpback_credit_may(&host.pool, a, 1, true));
 }
 
+/* Who has credits and hangs is not waited for: a round begins all the same. */
+static void test_stall(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+
+	(void)state;
+	host_init(&host, 2, false);
+	a->tasks = 1;
+	b->tasks = 1;
+	a->left[WORK] = -5 * MIB;
+	b->left[WORK] = 1;
+	assert_false(vpback_credit_may(&host.pool, a, 1, true));
+	assert_true(vpback_credit_rounds(&host.pool));
+	assert_true(vpback_credit_may(&host.pool, a, 1, true));
+	assert_in_range(a->left[WORK], 1, 333333);
+	assert_int_equal(b->left[WORK], 3 * 666666);
+	assert_false(vpback_credit_rounds(&host.pool));	/* both can */
+}
+
 static void test_cap(void **state)
 {
 	struct host host;
@@ -294,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_work_conserving),
 		cmocka_unit_test(test_cpus),
+		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_cap),
 		cmocka_unit_test(test_forced),
 		cmocka_unit_test(test_shares),
