@@ -97,7 +97,7 @@ static void attaches(void)
 	ATTACH("port 0", -EINVAL, st.peer_port = 0);
 	ATTACH("unknown family", -EINVAL, st.family = 7);
 	ATTACH("closed connection", -EINVAL, st.state = XEN_VPIPE_TCP_CLOSED);
-	ATTACH("no such vif", -EPERM, st.vif = 9);
+	ATTACH("no such vif", -ENODEV, st.vif = 9);
 	ATTACH("huge send queue", -EINVAL, st.write_seq = st.snd_una + (64U << 20));
 	ATTACH("snd_nxt behind write_seq", -EINVAL, st.snd_nxt = st.write_seq + 1);
 	ATTACH("window scale 15", -EINVAL, st.snd_wscale = 15);
