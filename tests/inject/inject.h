@@ -112,6 +112,7 @@ static inline void *inject_freed(const void *p)
 	INJECT_ALLOC(gfp, kmemdup_noprof, from, size, gfp)
 #define alloc_pages_noprof(gfp, order)						\
 	INJECT_ALLOC(gfp, alloc_pages_noprof, gfp, order)
+#define kstrdup(s, gfp)			INJECT_ALLOC(gfp, kstrdup, s, gfp)
 #define bitmap_zalloc(n, gfp)		INJECT_ALLOC(gfp, bitmap_zalloc, n, gfp)
 #define kasprintf(gfp, ...)		INJECT_ALLOC(gfp, kasprintf, gfp, __VA_ARGS__)
 #define get_page(page)			get_page(inject_allocated(page))

@@ -335,7 +335,7 @@ def test_attach(faulty, record_property):
             one.judge([run for run in runs if run.lines])
             refused = {run.failed for run in runs if run.info.get("attached")}
             if side == "dom0":      # which addresses are the guest's is not left open
-                assert "xenbus_read_addresses: xenbus_read" in refused
+                assert "links_read_addresses: xenbus_read" in refused
 
 
 def test_load(rig):
