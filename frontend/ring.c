@@ -224,16 +224,18 @@ static void ring_listen(struct vpfront_queue *queue)
 {
 	const char *wrong = NULL;
 	RING_IDX before;
+	bool taken;
 
 	spin_lock_irq(&queue->lock);
 	queue->listeners++;
 	before = queue->ring.rsp_cons;
 	if (!READ_ONCE(queue->broken))
 		wrong = ring_take_responses(queue);
-	if (queue->ring.rsp_cons != before)
-		queue->taken = true;
+	taken = queue->ring.rsp_cons != before;
+	queue->taken = queue->taken || taken;
 	spin_unlock_irq(&queue->lock);
-	wake_up_all(&queue->wait);
+	if (taken)
+		wake_up_all(&queue->wait);	/* others' answers may be among them */
 	if (wrong)
 		ring_wrong(queue, wrong);
 }
