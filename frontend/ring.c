@@ -224,18 +224,16 @@ static void ring_listen(struct vpfront_queue *queue)
 {
 	const char *wrong = NULL;
 	RING_IDX before;
-	bool taken;
 
 	spin_lock_irq(&queue->lock);
 	queue->listeners++;
 	before = queue->ring.rsp_cons;
 	if (!READ_ONCE(queue->broken))
 		wrong = ring_take_responses(queue);
-	taken = queue->ring.rsp_cons != before;
-	queue->taken = queue->taken || taken;
+	if (queue->ring.rsp_cons != before)
+		queue->taken = true;
 	spin_unlock_irq(&queue->lock);
-	if (taken)
-		wake_up_all(&queue->wait);	/* others' answers may be among them */
+	wake_up_all(&queue->wait);
 	if (wrong)
 		ring_wrong(queue, wrong);
 }
