@@ -149,7 +149,7 @@ class Rig:
             assert one["errors"] == 0, one
             assert (one["bytes"], one["sha256"]) == (other["bytes"], other["sha256"]), (one, other)
             if offloaded:
-                assert one["copied"] == 0, "not all was offloaded"
+                assert one["copied"] == 0, f"not all was offloaded: {one}"
         return sent
 
     # What must be as before
