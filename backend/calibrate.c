@@ -57,6 +57,7 @@ static int calibrate_connect(struct socket *end[2])
 		ret = sock_create_kern(&init_net, PF_INET, SOCK_STREAM, IPPROTO_TCP, &end[0]);
 	if (ret)
 		goto out;
+	end[0]->sk->sk_sndtimeo = HZ;	/* a firewall may drop it: not for minutes */
 	ret = kernel_connect(end[0], (struct sockaddr *)&addr, sizeof(addr), 0) ?:
 	      kernel_accept(listening, &end[1], O_NONBLOCK);
 	if (ret)
@@ -147,6 +148,7 @@ static int calibrate_read(struct block_device *bdev, struct page **page, u64 sec
 		submit_bio(bio);
 	}
 	blk_finish_plug(&plug);
+	/* As long as the disk takes: the pages are its until then. */
 	if (!atomic_dec_and_test(&batch.pending))
 		wait_for_completion(&batch.done);
 	return batch.error ?: bytes;
