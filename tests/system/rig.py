@@ -64,7 +64,7 @@ class Rig:
 
     def wait_connected(self, name="guest"):
         """After an attach that came before the guest's module."""
-        self.dom0.run(f"node=/local/domain/0/backend/vpipe/$(xl domid {name})/0/state;"
+        self.dom0.run(f"node=/local/domain/$(xl domid {name})/device/vpipe/0/state;"
                       "until [ $(xenstore-read $node) = 4 ]; do usleep 50000; done", timeout=20)
 
     # Guests

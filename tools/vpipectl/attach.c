@@ -185,15 +185,18 @@ static enum result await_probe(struct device *dev)
 	return FAILED;
 }
 
-/* Connected, or on its way out */
+/*
+ * Connected, or on its way out. The guest's driver is the last: until it has seen the
+ * backend connected and says so itself, its transfers go the ordinary way.
+ */
 static bool has_settled(void *arg)
 {
 	const struct device *dev = arg;
 	int backend = device_backend_state(XBT_NULL, dev);
 	int frontend = device_frontend_state(XBT_NULL, dev);
 
-	return backend < 0 || frontend < 0 || backend >= XenbusStateConnected ||
-	       frontend >= XenbusStateClosing;
+	return backend < 0 || frontend < 0 || frontend >= XenbusStateConnected ||
+	       backend >= XenbusStateClosing;
 }
 
 static enum result await_guest(struct device *dev, int seconds)
@@ -202,7 +205,7 @@ static enum result await_guest(struct device *dev, int seconds)
 	int backend = device_backend_state(XBT_NULL, dev);
 	int frontend = device_frontend_state(XBT_NULL, dev);
 
-	if (backend == XenbusStateConnected && frontend < XenbusStateClosing) {
+	if (backend == XenbusStateConnected && frontend == XenbusStateConnected) {
 		printf("domain %u attached\n", dev->domid);
 		return OK;
 	}
