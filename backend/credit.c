@@ -17,7 +17,7 @@ static DEFINE_SPINLOCK(credit_lock);	/* serialises the pool, accounts but for `o
 static struct vpback_credit_pool credit_pool;
 static unsigned int credit_waiting;	/* accounts of which something waits */
 static ktime_t credit_refilled;		/* the end of the last period that was counted */
-static struct hrtimer credit_timer;	/* the end of this one, while somebody waits */
+static struct hrtimer credit_timer;	/* the end of this one or of patience, while somebody waits */
 static unsigned long credit_spent;	/* jiffies: when something was charged last */
 
 #define STALL_MS	100U	/* so long may nothing be moved while somebody waits */
@@ -129,13 +129,25 @@ static struct vpback_account *credit_account(struct vpback_credit *credit)
 
 static void credit_refill(void)
 {
-	u64 period = credit_pool.period_ms * NSEC_PER_MSEC, over, now = ktime_get_ns();
+	u64 period = credit_pool.period_ms * NSEC_PER_MSEC, over;
 
-	over = div64_u64(now - credit_refilled, period);
+	credit_pool.now = ktime_get_ns();
+	over = div64_u64(credit_pool.now - credit_refilled, period);
 	if (!over)
 		return;
 	credit_refilled += over * period;
 	vpback_credit_refill(&credit_pool, over);
+}
+
+/* Until the period is over, or the patience. */
+static void credit_set_timer(void)
+{
+	ktime_t end = ktime_add_ms(credit_refilled, credit_pool.period_ms);
+
+	if (credit_pool.patient_until > credit_pool.now && credit_pool.patient_until < end)
+		end = credit_pool.patient_until;
+	if (!hrtimer_is_queued(&credit_timer) || end < hrtimer_get_expires(&credit_timer))
+		hrtimer_start(&credit_timer, end, HRTIMER_MODE_ABS);
 }
 
 /* Something has changed: who may go on?  Those are woken. */
@@ -159,10 +171,8 @@ static void credit_turn(void)
 		if (open)
 			wake_up_nr(account->work, credit->threads);
 	}
-	if (closed && !hrtimer_is_queued(&credit_timer))
-		hrtimer_start(&credit_timer,
-			      ktime_add_ms(credit_refilled, credit_pool.period_ms),
-			      HRTIMER_MODE_ABS);
+	if (closed)
+		credit_set_timer();
 }
 
 /*
@@ -252,6 +262,29 @@ void vpback_credit_force(struct vpback_account *account, u64 disk, u64 net)
 	vpback_credit_charge(&credit_pool, &account->credit, VPBACK_CREDIT_NET, net, true);
 	vpback_credit_charge(&credit_pool, &account->credit, VPBACK_CREDIT_WORK, disk + net,
 			     true);
+	spin_unlock_irq(&credit_lock);
+}
+
+/* May a command of the domain be executed?  Process context. */
+bool vpback_credit_ask_command(struct vpback_account *account)
+{
+	bool may;
+
+	if (READ_ONCE(account->credit.left[VPBACK_CREDIT_COMMAND]) > 0)
+		return true;
+	spin_lock_irq(&credit_lock);
+	credit_refill();
+	credit_look_for_stall();
+	may = vpback_credit_has_time(&credit_pool, &account->credit);
+	spin_unlock_irq(&credit_lock);
+	return may;
+}
+
+/* Commands of the domain took so many ns of the CPU.  Process context. */
+void vpback_credit_spend_time(struct vpback_account *account, u64 ns)
+{
+	spin_lock_irq(&credit_lock);
+	vpback_credit_charge_time(&credit_pool, &account->credit, ns);
 	spin_unlock_irq(&credit_lock);
 }
 

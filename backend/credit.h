@@ -15,7 +15,15 @@
  *                    long as somebody with credits could use the CPU.  So the shares do
  *                    not depend on what the host is believed to be capable of.
  *
- * A cap is a second bucket, which fills with time in either mode.
+ * Who moves through one full socket wants nothing until that has room, which comes late
+ * when others have filled the way to the network; its share would be theirs.  So a round
+ * does not begin at once, but with some patience for those who have moved something of
+ * late and not yet their share: as long again as the others had for theirs.  Who makes
+ * no use of it (its client is slow) is waited for less and less often.
+ *
+ * A cap is a second bucket, which fills with time in either mode.  Commands cost time of
+ * the CPU, which is counted as what could have been moved in it: against all credits, and
+ * against credits for commands, so that they need not wait for what the domain moves.
  */
 #ifndef _VPBACK_CREDIT_H
 #define _VPBACK_CREDIT_H
@@ -42,10 +50,16 @@
 /* A round is short enough to be a period, and long enough for some steps. */
 #define VPBACK_CREDIT_MIN_ROUND	(256ULL << 10)
 #define VPBACK_CREDIT_MAX_ROUND	(8ULL << 20)
+/* Patience, ns: of one round; and rounds without, after it was in vain again and again. */
+#define VPBACK_CREDIT_MIN_PATIENCE	500000U
+#define VPBACK_CREDIT_MAX_PATIENCE	50000000U
+#define VPBACK_CREDIT_MAX_BACKOFF	256U
+#define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
 
 enum vpback_credit_kind {
 	VPBACK_CREDIT_DISK,	/* strict: bytes read from disks, and written */
 	VPBACK_CREDIT_NET,	/* strict: bytes given to sockets, and taken from them */
+	VPBACK_CREDIT_COMMAND,	/* time for commands, as bytes */
 	VPBACK_CREDIT_WORK,	/* work-conserving: bytes that have come to their sink */
 	VPBACK_CREDITS
 };
@@ -63,6 +77,9 @@ struct vpback_credit {
 	int64_t cap_left;
 	uint64_t cap_carry;			/* thousandths of bytes */
 	uint32_t waiting;			/* bit n: somebody waits, and needs n */
+	uint64_t due;				/* of this round's share, what it has not moved */
+	uint32_t idle;				/* rounds since it moved anything; 2: or more */
+	uint32_t skip, backoff;			/* rounds for which nobody waits for it */
 	/* Written by the domain's scheduler: */
 	uint32_t tasks;				/* that run, or want to */
 	uint32_t running;			/* that run */
@@ -75,6 +92,9 @@ struct vpback_credit_pool {
 	bool strict;
 	uint32_t period_ms, burst_ms;
 	uint32_t cpus;
+	uint64_t rate;				/* bytes a second that count as all of the CPU */
+	uint64_t now;				/* ns, as of the caller's last look */
+	uint64_t round_began, patient_until;	/* ns; 0: nobody was waited for in this round */
 	uint64_t round[VPBACK_CREDITS];		/* bytes that a period, or a round, brings */
 	uint64_t carry[VPBACK_CREDITS];		/* of them, what could not be divided so far */
 	uint64_t lost[VPBACK_CREDITS];		/* ... and what nobody could take */
@@ -163,6 +183,7 @@ static inline void vpback_credit_set_rules(struct vpback_credit_pool *pool, bool
 					   uint64_t disk, uint64_t net)
 {
 	uint64_t rate[] = { disk, net }, work;
+	unsigned int scarce;
 	unsigned int kind;
 
 	if (!period_ms)
@@ -180,14 +201,16 @@ static inline void vpback_credit_set_rules(struct vpback_credit_pool *pool, bool
 		if (!pool->round[kind])
 			pool->round[kind] = 1;
 	}
-	work = pool->round[VPBACK_CREDIT_DISK];
-	if (work > pool->round[VPBACK_CREDIT_NET])
-		work = pool->round[VPBACK_CREDIT_NET];
+	scarce = rate[VPBACK_CREDIT_DISK] < rate[VPBACK_CREDIT_NET] ? VPBACK_CREDIT_DISK :
+								       VPBACK_CREDIT_NET;
+	pool->rate = rate[scarce];
+	work = pool->round[scarce];
 	if (work < VPBACK_CREDIT_MIN_ROUND)
 		work = VPBACK_CREDIT_MIN_ROUND;
 	if (work > VPBACK_CREDIT_MAX_ROUND)
 		work = VPBACK_CREDIT_MAX_ROUND;
 	pool->round[VPBACK_CREDIT_WORK] = work;
+	pool->round[VPBACK_CREDIT_COMMAND] = strict ? pool->round[scarce] : work;
 	if (pool->strict != strict)
 		vpback_credit_reset(pool);
 	pool->strict = strict;
@@ -223,6 +246,10 @@ static inline void vpback_credit_add(struct vpback_credit_pool *pool, struct vpb
 	credit->cap_left = 0;
 	credit->cap_carry = 0;
 	credit->waiting = 0;
+	credit->due = 0;
+	credit->idle = 2;
+	credit->skip = 0;
+	credit->backoff = 0;
 	for (kind = 0; kind < VPBACK_CREDITS; kind++)
 		credit->left[kind] = 0;
 	credit->next = pool->first;
@@ -301,7 +328,7 @@ static inline void vpback_credit_refill(struct vpback_credit_pool *pool, uint64_
 	}
 	if (!pool->strict || !pool->weights)
 		return;
-	for (kind = VPBACK_CREDIT_DISK; kind <= VPBACK_CREDIT_NET; kind++) {
+	for (kind = VPBACK_CREDIT_DISK; kind < VPBACK_CREDIT_WORK; kind++) {
 		total = periods * pool->round[kind] + pool->carry[kind];
 		unit = div64_u64(total, pool->weights);
 		pool->carry[kind] = total - unit * pool->weights;
@@ -345,11 +372,66 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 	}
 	if (!rounds)
 		return false;
-	vpback_credit_for_each(credit, pool)	/* below 2^28 * 2^16 */
-		vpback_credit_give(&credit->left[VPBACK_CREDIT_WORK],
-				   rounds * unit * credit->weight,
-				   vpback_credit_limit(pool, credit, VPBACK_CREDIT_WORK));
+	vpback_credit_for_each(credit, pool) {
+		uint64_t share = rounds * unit * credit->weight;	/* below 2^28 * 2^16 */
+		unsigned int kind;
+
+		if (!credit->due || credit->left[VPBACK_CREDIT_WORK] <= 0)
+			credit->skip = credit->backoff = 0;
+		else if (credit->skip)
+			credit->skip--;
+		for (kind = VPBACK_CREDIT_COMMAND; kind <= VPBACK_CREDIT_WORK; kind++)
+			vpback_credit_give(&credit->left[kind], share,
+					   vpback_credit_limit(pool, credit, kind));
+		credit->due = share;
+		if (credit->idle < 2)
+			credit->idle++;
+	}
+	pool->round_began = pool->now;
+	pool->patient_until = 0;
 	return true;
+}
+
+/* --- patience ----------------------------------------------------------------------------- */
+
+/* Work-conserving: it moves, just not now; and could have more than it had so far. */
+static inline bool vpback_credit_awaited(const struct vpback_credit *credit)
+{
+	return !vpback_credit_wants(credit) && credit->idle < 2 && !credit->skip &&
+	       credit->due && credit->left[VPBACK_CREDIT_WORK] > 0 &&
+	       !vpback_credit_capped(credit);
+}
+
+/* Nobody who has credits wants to move: may a round begin, or is there somebody to wait for? */
+static inline bool vpback_credit_patient(struct vpback_credit_pool *pool)
+{
+	struct vpback_credit *credit;
+	bool awaited = false;
+	uint64_t took;
+
+	vpback_credit_for_each(credit, pool)
+		awaited |= vpback_credit_awaited(credit);
+	if (!awaited)
+		return false;
+	if (!pool->patient_until) {
+		took = pool->now - pool->round_began;
+		if (took < VPBACK_CREDIT_MIN_PATIENCE)
+			took = VPBACK_CREDIT_MIN_PATIENCE;
+		if (took > VPBACK_CREDIT_MAX_PATIENCE)
+			took = VPBACK_CREDIT_MAX_PATIENCE;
+		pool->patient_until = pool->now + took;
+	}
+	if (pool->now < pool->patient_until)
+		return true;
+	vpback_credit_for_each(credit, pool) {
+		if (!vpback_credit_awaited(credit))
+			continue;
+		credit->backoff = credit->backoff ? 2 * credit->backoff : 1;
+		if (credit->backoff > VPBACK_CREDIT_MAX_BACKOFF)
+			credit->backoff = VPBACK_CREDIT_MAX_BACKOFF;
+		credit->skip = credit->backoff;
+	}
+	return false;
 }
 
 /* --- who may, and what it costs --------------------------------------------------------------- */
@@ -391,8 +473,11 @@ static inline bool vpback_credit_may(struct vpback_credit_pool *pool,
 			credit->left[VPBACK_CREDIT_DISK] > 0) &&
 		       (!(needs & VPBACK_CREDIT_NEEDS_NET) ||
 			credit->left[VPBACK_CREDIT_NET] > 0);
-	if (*work <= 0 && !vpback_credit_creditor(pool))
+	if (*work <= 0 && !vpback_credit_creditor(pool)) {
+		if (vpback_credit_patient(pool))
+			return false;
 		vpback_credit_rounds(pool);
+	}
 	if (*work > 0)
 		return true;
 	if (!vpback_credit_free_cpu(pool, credit, running))
@@ -401,6 +486,23 @@ static inline bool vpback_credit_may(struct vpback_credit_pool *pool,
 	limit = vpback_credit_limit(pool, credit, VPBACK_CREDIT_WORK);
 	if (*work < -limit)
 		*work = -limit;
+	return true;
+}
+
+/* May it have a command executed? */
+static inline bool vpback_credit_has_time(const struct vpback_credit_pool *pool,
+					     const struct vpback_credit *credit)
+{
+	const struct vpback_credit *other;
+
+	if (credit->left[VPBACK_CREDIT_COMMAND] > 0)
+		return true;
+	if (pool->strict)
+		return false;
+	/* Those who want to move begin the rounds; if nobody does, nobody misses the time. */
+	vpback_credit_for_each(other, pool)
+		if (vpback_credit_wants(other) && !vpback_credit_capped(other))
+			return false;
 	return true;
 }
 
@@ -446,11 +548,33 @@ static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 				  forced ? vpback_credit_limit(pool, credit, kind) *
 					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
+	if (kind == VPBACK_CREDIT_WORK && !forced) {
+		credit->due -= bytes < credit->due ? bytes : credit->due;
+		credit->idle = 0;
+	}
 	if (kind == VPBACK_CREDIT_WORK && credit->cap)
 		vpback_credit_pay(&credit->cap_left, bytes,
 				  forced ? vpback_credit_cap_limit(pool, credit) *
 					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
+}
+
+/* Its commands took so many ns of the CPU.  What cannot be paid in ten shares is forgiven. */
+static inline void vpback_credit_charge_time(const struct vpback_credit_pool *pool,
+						struct vpback_credit *credit, uint64_t ns)
+{
+	unsigned int kind;
+	uint64_t bytes;
+
+	if (ns > VPBACK_CREDIT_MAX_COMMAND)
+		ns = VPBACK_CREDIT_MAX_COMMAND;
+	bytes = div64_u64(div64_u64(ns, 1000) * pool->rate, 1000000);	/* below 2^60 */
+	for (kind = 0; kind < VPBACK_CREDITS; kind++)
+		if (kind == VPBACK_CREDIT_COMMAND ||
+		    pool->strict == (kind != VPBACK_CREDIT_WORK))
+			vpback_credit_pay(&credit->left[kind], bytes,
+					  vpback_credit_limit(pool, credit, kind) *
+					  VPBACK_CREDIT_FORCED);
 }
 
 #endif /* _VPBACK_CREDIT_H */

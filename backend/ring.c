@@ -40,6 +40,7 @@ struct vpback_queue {
 	unsigned int nr_events;		/* how many these are */
 
 	struct task_struct *thread;
+	u64 ran;			/* ns: of the thread's CPU time, what was charged */
 	wait_queue_head_t wait;
 	bool kicked;
 	bool broken;			/* nothing is read or answered any more */
@@ -410,6 +411,26 @@ static int ring_dispatch(struct vpback_queue *queue, const struct xen_vpipe_requ
 	return status;
 }
 
+/*
+ * Commands cost their domain credits, by the time they took, so that a flood of them takes
+ * no more from the others than the domain's share. The balance is their own: what the domain
+ * moves does not keep its connections from coming home.
+ */
+static void ring_charge(struct vpback_queue *queue)
+{
+	u64 ran = READ_ONCE(current->se.sum_exec_runtime);	/* up to date at each tick */
+
+	if (ran != queue->ran)
+		vpback_credit_spend_time(&queue->dev->account, ran - queue->ran);
+	queue->ran = ran;
+}
+
+static void ring_await_credit(struct vpback_queue *queue)
+{
+	while (!vpback_credit_ask_command(&queue->dev->account) && !kthread_should_stop())
+		schedule_timeout_idle(1);
+}
+
 /* All commands that are there; true when there was anything to do. */
 static bool ring_work(struct vpback_queue *queue)
 {
@@ -428,9 +449,11 @@ static bool ring_work(struct vpback_queue *queue)
 		while (queue->ring.req_cons != prod && !kthread_should_stop()) {
 			if (RING_REQUEST_CONS_OVERFLOW(&queue->ring, queue->ring.req_cons))
 				break;
+			ring_await_credit(queue);
 			RING_COPY_REQUEST(&queue->ring, queue->ring.req_cons, &req);
 			queue->ring.req_cons++;
 			refused = ring_dispatch(queue, &req) || refused;
+			ring_charge(queue);
 			any = true;
 			cond_resched();
 		}

@@ -72,6 +72,8 @@ struct vpback_account {
 
 bool vpback_credit_ask(struct vpback_account *account, unsigned int needs);
 void vpback_credit_spend(struct vpback_account *account, unsigned int kinds, u64 bytes);
+bool vpback_credit_ask_command(struct vpback_account *account);
+void vpback_credit_spend_time(struct vpback_account *account, u64 ns);
 void vpback_credit_force(struct vpback_account *account, u64 disk, u64 net);
 void vpback_credit_wait(struct vpback_account *account, unsigned int needs);
 void vpback_credit_go_on(struct vpback_account *account, unsigned int needs);

@@ -133,6 +133,7 @@ static inline bool model_may(struct vpback_credit_pool *pool, struct vpback_cred
 {
 	bool capped = credit->cap && credit->cap_left <= 0, may;
 
+	pool->now += pool->period_ms;		/* patience, but not for ever */
 	may = vpback_credit_may(pool, credit, needs, false);
 	MODEL_HOLDS(!may || !capped);
 	if (pool->strict) {
@@ -147,7 +148,7 @@ static inline bool model_may(struct vpback_credit_pool *pool, struct vpback_cred
 	if (!capped && credit->left[VPBACK_CREDIT_WORK] > 0)
 		MODEL_HOLDS(may);
 	if (!capped && vpback_credit_wants(credit))
-		MODEL_HOLDS(may || vpback_credit_creditor(pool));
+		MODEL_HOLDS(may || vpback_credit_creditor(pool) || pool->now < pool->patient_until);
 	return true;
 }
 

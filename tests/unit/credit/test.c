@@ -142,6 +142,103 @@ static void test_work_conserving(void **state)
 	assert_true(vpback_credit_may(&host.pool, a, 1, true));
 }
 
+/* The time since the last look, ms, and whether the first may move now. */
+static bool host_may_at(struct host *host, uint64_t ms)
+{
+	host->pool.now = ms * 1000000;
+	return vpback_credit_may(&host->pool, &host->domain[0], 1, true);
+}
+
+/* Who waits for its socket only has some time for its share, if it makes use of that. */
+static void test_patience(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+	unsigned int now = 1000, vain, ms;
+
+	(void)state;
+	host_init(&host, 2, false);
+	vpback_credit_set(&host.pool, a, 2, 0);	/* 1:1 */
+	a->tasks = 1;
+	a->running = 1;
+	assert_true(host_may_at(&host, now));
+	/* Who has moved nothing so far is not waited for. */
+	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+	assert_true(host_may_at(&host, now += 10));
+	/* Who has, for as long as it took the others to have theirs. */
+	vpback_credit_charge(&host.pool, b, WORK, 10, false);
+	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+	assert_false(host_may_at(&host, now += 10));
+	assert_false(host_may_at(&host, now + 9));
+	vpback_credit_charge(&host.pool, b, WORK, 499989, false);
+	assert_false(host_may_at(&host, now + 9));
+	vpback_credit_charge(&host.pool, b, WORK, 1, false);
+	assert_true(host_may_at(&host, now += 9));
+	assert_int_equal(b->backoff, 0);
+	/* The time is over; and over again: then there is none for some rounds. */
+	for (vain = 1; vain < 2000; vain = vain ? 2 * vain : 1) {
+		unsigned int skip = vain < 256 ? vain : 256;
+
+		vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+		vpback_credit_charge(&host.pool, b, WORK, 10, false);
+		assert_false(host_may_at(&host, now += 10));
+		assert_true(host_may_at(&host, now += 10));
+		assert_int_equal(b->backoff, skip);
+		for (ms = 1; ms < skip; ms++) {
+			vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+			vpback_credit_charge(&host.pool, b, WORK, 10, false);
+			assert_true(host_may_at(&host, now += 10));
+		}
+	}
+	/* It has its share of a round: it is waited for again. */
+	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+	vpback_credit_charge(&host.pool, b, WORK, 500000, false);
+	assert_true(host_may_at(&host, now += 10));
+	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
+	vpback_credit_charge(&host.pool, b, WORK, 10, false);
+	assert_false(host_may_at(&host, now += 10));
+	/* Not when it may move nothing, or nothing more has moved for two rounds. */
+	vpback_credit_set(&host.pool, b, 2, 1);
+	assert_true(host_may_at(&host, now));
+}
+
+/* Commands cost time, as if something had been moved in it; they do not wait for data. */
+static void test_commands(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+
+	(void)state;
+	host_init(&host, 2, false);		/* 100 MB/s */
+	assert_true(vpback_credit_has_time(&host.pool, a));	/* nobody wants to move */
+	vpback_credit_charge_time(&host.pool, a, 1000000);
+	assert_int_equal(a->left[VPBACK_CREDIT_COMMAND], -100000);
+	assert_int_equal(a->left[WORK], -100000);
+	assert_int_equal(a->left[NET], 0);
+	b->tasks = 1;
+	assert_false(vpback_credit_has_time(&host.pool, a));
+	assert_true(vpback_credit_may(&host.pool, b, 1, true));	/* a round: 1:2 of 1000000 */
+	assert_true(vpback_credit_has_time(&host.pool, a));
+	assert_int_equal(a->left[VPBACK_CREDIT_COMMAND], 233333);
+	vpback_credit_charge(&host.pool, a, WORK, 64 * MIB, false);
+	assert_true(vpback_credit_has_time(&host.pool, a));
+	/* What is beyond ten shares is forgiven. */
+	vpback_credit_charge_time(&host.pool, a, UINT64_MAX);
+	assert_int_equal(a->left[VPBACK_CREDIT_COMMAND], -9999990);
+	vpback_credit_set(&host.pool, b, 2, 1);			/* capped: it cannot move */
+	assert_true(vpback_credit_has_time(&host.pool, a));
+	host_init(&host, 2, true);
+	assert_false(vpback_credit_has_time(&host.pool, a));
+	assert_true(model_refill(&host.pool, 1));
+	assert_true(vpback_credit_has_time(&host.pool, a));
+	vpback_credit_charge_time(&host.pool, a, 4000000);
+	assert_int_equal(a->left[NET], 333333 - 400000);
+	assert_int_equal(a->left[DISK], 333333 - 400000);
+	assert_false(vpback_credit_has_time(&host.pool, a));
+	assert_true(model_refill(&host.pool, 1));
+	assert_true(vpback_credit_has_time(&host.pool, a));
+}
+
 static void test_cpus(void **state)
 {
 	struct host host;
@@ -248,9 +345,11 @@ static void host_run(struct host *host, struct random *r, const unsigned int *wa
 		for (i = 0; i < host->nr; i++)
 			if (host->domain[i].tasks && want[i] == 1000)
 				assert_true(++waited[i] < 2000);
-		if (!nr)		/* only when there is nothing to do */
+		/* Only when there is nothing to do, or somebody to wait for. */
+		if (!nr && host->pool.now >= host->pool.patient_until)
 			for (i = 0; i < host->nr; i++)
 				assert_int_equal(host->domain[i].tasks, 0);
+		host->pool.now += 5000000;
 		if (!nr)
 			continue;
 		i = may[random_below(r, nr)];
@@ -313,6 +412,8 @@ int main(void)
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_work_conserving),
+		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_cap),
