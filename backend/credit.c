@@ -17,7 +17,7 @@ static DEFINE_SPINLOCK(credit_lock);	/* serialises the pool, accounts but for `o
 static struct vpback_credit_pool credit_pool;
 static unsigned int credit_waiting;	/* accounts of which something waits */
 static ktime_t credit_refilled;		/* the end of the last period that was counted */
-static struct hrtimer credit_timer;	/* the end of this one or of patience, while somebody waits */
+static struct hrtimer credit_timer;	/* the end of this one, or of patience */
 static unsigned long credit_spent;	/* jiffies: when something was charged last */
 
 #define STALL_MS	100U	/* so long may nothing be moved while somebody waits */

@@ -376,10 +376,12 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 		uint64_t share = rounds * unit * credit->weight;	/* below 2^28 * 2^16 */
 		unsigned int kind;
 
-		if (!credit->due || credit->left[VPBACK_CREDIT_WORK] <= 0)
-			credit->skip = credit->backoff = 0;
-		else if (credit->skip)
+		if (!credit->due || credit->left[VPBACK_CREDIT_WORK] <= 0) {
+			credit->skip = 0;
+			credit->backoff = 0;
+		} else if (credit->skip) {
 			credit->skip--;
+		}
 		for (kind = VPBACK_CREDIT_COMMAND; kind <= VPBACK_CREDIT_WORK; kind++)
 			vpback_credit_give(&credit->left[kind], share,
 					   vpback_credit_limit(pool, credit, kind));
@@ -491,7 +493,7 @@ static inline bool vpback_credit_may(struct vpback_credit_pool *pool,
 
 /* May it have a command executed? */
 static inline bool vpback_credit_has_time(const struct vpback_credit_pool *pool,
-					     const struct vpback_credit *credit)
+					  const struct vpback_credit *credit)
 {
 	const struct vpback_credit *other;
 
@@ -561,20 +563,21 @@ static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 
 /* Its commands took so many ns of the CPU.  What cannot be paid in ten shares is forgiven. */
 static inline void vpback_credit_charge_time(const struct vpback_credit_pool *pool,
-						struct vpback_credit *credit, uint64_t ns)
+					     struct vpback_credit *credit, uint64_t ns)
 {
+	bool work = !pool->strict;
 	unsigned int kind;
 	uint64_t bytes;
 
 	if (ns > VPBACK_CREDIT_MAX_COMMAND)
 		ns = VPBACK_CREDIT_MAX_COMMAND;
 	bytes = div64_u64(div64_u64(ns, 1000) * pool->rate, 1000000);	/* below 2^60 */
-	for (kind = 0; kind < VPBACK_CREDITS; kind++)
-		if (kind == VPBACK_CREDIT_COMMAND ||
-		    pool->strict == (kind != VPBACK_CREDIT_WORK))
-			vpback_credit_pay(&credit->left[kind], bytes,
-					  vpback_credit_limit(pool, credit, kind) *
-					  VPBACK_CREDIT_FORCED);
+	for (kind = 0; kind < VPBACK_CREDITS; kind++) {
+		if (kind == VPBACK_CREDIT_WORK ? !work : kind != VPBACK_CREDIT_COMMAND && work)
+			continue;
+		vpback_credit_pay(&credit->left[kind], bytes,
+				  vpback_credit_limit(pool, credit, kind) * VPBACK_CREDIT_FORCED);
+	}
 }
 
 #endif /* _VPBACK_CREDIT_H */

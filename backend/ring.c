@@ -2,7 +2,7 @@
 /*
  * ring.c: one queue from a frontend: its commands are copied out of shared memory
  * once, validated (a TRANSFER by transfer.c), executed by a thread of the queue, and
- * answered; events go back through the event page.
+ * answered; events go back through the event page (event.c).
  *
  * No command waits for a network peer.  ATTACH and RELEASE may sleep for memory,
  * RELEASE also for bios in flight: then the commands of this queue wait, and
@@ -18,8 +18,6 @@
 #include "tcpstate.h"
 #include "vpback.h"
 
-#define MAX_EVENTS	(8 * XEN_VPIPE_EVENTS)	/* that wait for room */
-
 struct vpback_queue {
 	struct vpback_device *dev;
 	unsigned int index;
@@ -33,11 +31,7 @@ struct vpback_queue {
 	struct page **page;		/* the pool, mapped */
 	grant_handle_t *handle;
 
-	spinlock_t events_lock;		/* serialises the producer side of the event page */
-	struct xen_vpipe_event_page *event_page;
-	u32 event_prod;
-	struct list_head events;	/* those for which there was no room */
-	unsigned int nr_events;		/* how many these are */
+	struct vpback_events events;
 
 	struct task_struct *thread;
 	u64 ran;			/* ns: of the thread's CPU time, what was charged */
@@ -56,72 +50,31 @@ static void ring_break(struct vpback_queue *queue, const char *why)
 
 /* --- events -------------------------------------------------------------------- */
 
-/* Move what waits into the event page; tells whether the frontend should know. */
-static bool ring_flush_events(struct vpback_queue *queue)
+static void ring_notify(struct vpback_queue *queue)
 {
-	struct xen_vpipe_event_page *page = queue->event_page;
-	struct vpback_event *event;
-	bool any = false;
-	u32 room;
+	vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
+	notify_remote_via_irq(queue->irq);
+}
 
-	while ((event = list_first_entry_or_null(&queue->events, struct vpback_event, node))) {
-		room = XEN_VPIPE_EVENTS - (queue->event_prod - READ_ONCE(page->cons));
-		if (!room) {
-			WRITE_ONCE(page->full, 1);
-			mb();	/* full before cons: the frontend does it the other way round */
-			room = XEN_VPIPE_EVENTS - (queue->event_prod - READ_ONCE(page->cons));
-		}
-		if (room > XEN_VPIPE_EVENTS) {
-			ring_break(queue, "event consumer index out of range");
-			break;
-		}
-		if (!room)
-			break;
-		page->event[queue->event_prod % XEN_VPIPE_EVENTS] = event->evt;
-		wmb();	/* the event before its index */
-		WRITE_ONCE(page->prod, ++queue->event_prod);
-		list_del_init(&event->node);
-		queue->nr_events--;
-		if (event->evt.type == XEN_VPIPE_EVT_TRANSFER_DONE)
-			kfree(event);	/* the others are part of their flow */
-		any = true;
-	}
-	return any;
+/* What became of the event page: should the frontend know? */
+static bool ring_has_events(struct vpback_queue *queue, int put)
+{
+	if (put < 0)
+		ring_break(queue, "event consumer index out of range");
+	return put > 0;
 }
 
 /* Tell the frontend, now or when there is room.  Process context. */
 void vpback_ring_event(struct vpback_queue *queue, struct vpback_event *event)
 {
-	bool notify;
-
-	spin_lock(&queue->events_lock);
-	if (list_empty(&event->node)) {		/* or the same waits there already */
-		list_add_tail(&event->node, &queue->events);
-		queue->nr_events++;
-	}
-	notify = ring_flush_events(queue);
-	spin_unlock(&queue->events_lock);
-	if (notify) {
-		vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
-		notify_remote_via_irq(queue->irq);
-	}
+	if (ring_has_events(queue, vpback_events_add(&queue->events, event)))
+		ring_notify(queue);
 }
 
 /* The flow goes, and takes along the events that wait for room; it adds no other. */
 void vpback_ring_forget(struct vpback_queue *queue, struct vpback_flow *flow)
 {
-	struct vpback_event *event, *next;
-
-	spin_lock(&queue->events_lock);
-	list_for_each_entry_safe(event, next, &queue->events, node) {
-		if (event->evt.flow != flow->id)
-			continue;
-		list_del_init(&event->node);
-		queue->nr_events--;
-		if (event->evt.type == XEN_VPIPE_EVT_TRANSFER_DONE)
-			kfree(event);
-	}
-	spin_unlock(&queue->events_lock);
+	vpback_events_forget(&queue->events, flow->id);
 }
 
 /* --- commands ----------------------------------------------------------------------- */
@@ -168,7 +121,7 @@ int vpback_ring_cancel(struct vpback_queue *queue, u32 id)
 /* The frontend does not take its events. */
 bool vpback_ring_congested(struct vpback_queue *queue)
 {
-	return READ_ONCE(queue->nr_events) > MAX_EVENTS;
+	return vpback_events_congested(&queue->events);
 }
 
 /*
@@ -458,13 +411,10 @@ static bool ring_work(struct vpback_queue *queue)
 			cond_resched();
 		}
 		RING_PUSH_RESPONSES_AND_CHECK_NOTIFY(&queue->ring, notify);
-		spin_lock(&queue->events_lock);
-		events = ring_flush_events(queue);
-		spin_unlock(&queue->events_lock);
+		events = ring_has_events(queue, vpback_events_flush(&queue->events));
 		/* A refusal is told also when the frontend has not asked (rsp_event). */
 		if (notify || events || refused) {
-			vpback_stat_add(queue->dev, VPBACK_STAT_EVENTS, 1);
-			notify_remote_via_irq(queue->irq);
+			ring_notify(queue);
 			any = true;
 			refused = false;
 		}
@@ -560,7 +510,6 @@ out:
 /* The frontend has gone, or goes: end all flows, unmap everything.  May be partial. */
 void vpback_ring_disconnect(struct vpback_queue *queue)
 {
-	struct vpback_event *event, *next;
 	struct vpback_flow *flow;
 	struct page **page = queue->page;
 	unsigned int nr_pages = queue->nr_pages;
@@ -571,16 +520,15 @@ void vpback_ring_disconnect(struct vpback_queue *queue)
 	xa_for_each(&queue->flows, index, flow)
 		vpback_flow_destroy(flow, false);
 	xa_destroy(&queue->flows);
-	list_for_each_entry_safe(event, next, &queue->events, node)
-		kfree(event);
+	vpback_events_drop(&queue->events);
 	if (queue->irq > 0)
 		unbind_from_irqhandler(queue->irq, queue);
 	ring_unmap_pool(queue);
 	if (page)
 		gnttab_free_pages(nr_pages, page);
 	kvfree(page);
-	if (queue->event_page)
-		xenbus_unmap_ring_vfree(queue->dev->xbdev, queue->event_page);
+	if (queue->events.page)
+		xenbus_unmap_ring_vfree(queue->dev->xbdev, queue->events.page);
 	if (queue->sring)
 		xenbus_unmap_ring_vfree(queue->dev->xbdev, queue->sring);
 	kfree(queue);
@@ -629,7 +577,7 @@ static int ring_map(struct vpback_queue *queue, struct ring_nodes *nodes)
 		return ret;
 	BACK_RING_INIT(&queue->ring, (struct xen_vpipe_sring *)queue->sring,
 		       XEN_PAGE_SIZE << nodes->order);
-	ret = xenbus_map_ring_valloc(xbdev, &nodes->event_ref, 1, (void **)&queue->event_page);
+	ret = xenbus_map_ring_valloc(xbdev, &nodes->event_ref, 1, (void **)&queue->events.page);
 	if (ret)
 		return ret;
 	ret = xenbus_map_ring_valloc(xbdev, &nodes->pool_ref, 1, &directory);
@@ -658,8 +606,7 @@ struct vpback_queue *vpback_ring_connect(struct vpback_device *dev, unsigned int
 	queue->index = index;
 	xa_init(&queue->flows);
 	mutex_init(&queue->flows_lock);
-	spin_lock_init(&queue->events_lock);
-	INIT_LIST_HEAD(&queue->events);
+	vpback_events_init(&queue->events);
 	init_waitqueue_head(&queue->wait);
 
 	ret = ring_read_nodes(queue, &nodes) ?: ring_map(queue, &nodes);

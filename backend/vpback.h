@@ -289,6 +289,29 @@ bool vpback_shadow_has_ipv6(struct net *net);
 int vpback_shadow_create(struct vpback_flow *flow);
 int vpback_shadow_queue(struct vpback_flow *flow, const void *data, u32 len);
 
+/* --- event.c: the event page of a queue -------------------------------------------- */
+
+/* Something to tell the frontend; waits in the queue while the event page is full. */
+struct vpback_event {
+	struct list_head node;
+	struct xen_vpipe_event evt;
+};
+
+struct vpback_events {
+	spinlock_t lock;		/* serialises all of it, and the page's producer side */
+	struct xen_vpipe_event_page *page;	/* the frontend's */
+	u32 prod;
+	struct list_head waiting;	/* those for which there was no room */
+	unsigned int nr;		/* how many these are */
+};
+
+void vpback_events_init(struct vpback_events *events);
+void vpback_events_drop(struct vpback_events *events);
+int vpback_events_flush(struct vpback_events *events);
+int vpback_events_add(struct vpback_events *events, struct vpback_event *event);
+void vpback_events_forget(struct vpback_events *events, u32 flow);
+bool vpback_events_congested(struct vpback_events *events);
+
 /* --- pipe.c: a flow's state machine ---------------------------------------------- */
 
 #define VPBACK_MAX_TRANSFERS	8	/* queued on a flow, into something and to disk each */
@@ -314,12 +337,6 @@ struct vpback_transfer {
 	u64 extent_offset;		/* ... offset in that extent, bytes */
 	u32 nr;
 	struct xen_vpipe_extent extent[];
-};
-
-/* Something to tell the frontend; waits in the queue while the event page is full. */
-struct vpback_event {
-	struct list_head node;
-	struct xen_vpipe_event evt;
 };
 
 struct vpback_flow {
