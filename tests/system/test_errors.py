@@ -9,7 +9,7 @@ from pipes import FILESYSTEMS, MIB, SPARE, both, check, copy, make, take, wait_s
 
 pytestmark = pytest.mark.long
 
-SIZE = 20 * MIB
+SIZE = 25 * MIB
 
 
 def into_files(rig, **how):
@@ -27,12 +27,12 @@ def into_files(rig, **how):
 def test_quota(rig, kind, mkfs):
     """Of the user who asked for it: to the last byte, and the rest is still unread."""
     for fs in make(rig, kind, f"{mkfs} {SPARE}", options="-o usrquota"):
-        fs.guest.run("xfs_quota -x -f -c 'limit bhard=13m 1000' /fs")
+        fs.guest.run("xfs_quota -x -f -c 'limit bhard=18m 1000' /fs")
         for file, done in into_files(fs, before="chown 1000 /fs/taken /fs/copied;"
                                      "setpriv --reuid=1000 --clear-groups"):
-            assert (done["moved"], done["errno"]) == (13 * MIB, errno.EDQUOT)
-            assert done["offloaded"] > 0 and done["rest"] == (SIZE - 13 * MIB) * (file == "/fs/taken")
-            assert check(fs, file, 0, 13 * MIB) == 13 * MIB
+            assert (done["moved"], done["errno"]) == (18 * MIB, errno.EDQUOT)
+            assert done["offloaded"] > 0 and done["rest"] == (SIZE - 18 * MIB) * (file == "/fs/taken")
+            assert check(fs, file, 0, 18 * MIB) == 18 * MIB
             fs.guest.run(f"rm {file}")
 
 
