@@ -13,7 +13,7 @@ both = pytest.mark.parametrize("fs", FILESYSTEMS, indirect=True, ids=lambda p: p
 # Tables of the device mapper for the spare disk: as it is, and with writes that take long.
 SECTORS = 3145728
 LINEAR = f"0 {SECTORS} linear /dev/ram2 0\n"
-SLOW = f"0 {SECTORS} delay /dev/ram2 0 0 /dev/ram2 0 250\n"
+SLOW = f"0 {SECTORS} delay /dev/ram2 0 0 /dev/ram2 0 400\n"
 CHECK = {"ext4": f"e2fsck -fn {SPARE}", "xfs": f"xfs_repair -n {SPARE}"}
 
 
