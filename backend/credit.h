@@ -18,8 +18,8 @@
  * Who moves through one full socket wants nothing until that has room, which comes late
  * when others have filled the way to the network; its share would be theirs.  So a round
  * does not begin at once, but with some patience for those who have moved something of
- * late and not yet their share: as long again as the others had for theirs.  Who makes
- * no use of it (its client is slow) is waited for less and less often.
+ * late and not yet their share: as long again as the others had for theirs.  Who is no
+ * faster when the others are silent (its client is slow) is waited for less and less often.
  *
  * A cap is a second bucket, which fills with time in either mode.  Commands cost time of
  * the CPU, which is counted as what could have been moved in it: against all credits, and
@@ -77,7 +77,9 @@ struct vpback_credit {
 	int64_t cap_left;
 	uint64_t cap_carry;			/* thousandths of bytes */
 	uint32_t waiting;			/* bit n: somebody waits, and needs n */
-	uint64_t due;				/* of this round's share, what it has not moved */
+	uint64_t share, moved;			/* of this round */
+	bool late;				/* others wait for it in this round, since it had ... */
+	uint64_t had;				/* ... moved so much of it */
 	uint32_t idle;				/* rounds since it moved anything; 2: or more */
 	uint32_t skip, backoff;			/* rounds for which nobody waits for it */
 	/* Written by the domain's scheduler: */
@@ -94,7 +96,8 @@ struct vpback_credit_pool {
 	uint32_t cpus;
 	uint64_t rate;				/* bytes a second that count as all of the CPU */
 	uint64_t now;				/* ns, as of the caller's last look */
-	uint64_t round_began, patient_until;	/* ns; 0: nobody was waited for in this round */
+	uint64_t round_began;			/* ns */
+	uint64_t patient_from, patient_until;	/* ns; 0: nobody was waited for in this round */
 	uint64_t round[VPBACK_CREDITS];		/* bytes that a period, or a round, brings */
 	uint64_t carry[VPBACK_CREDITS];		/* of them, what could not be divided so far */
 	uint64_t lost[VPBACK_CREDITS];		/* ... and what nobody could take */
@@ -246,7 +249,9 @@ static inline void vpback_credit_add(struct vpback_credit_pool *pool, struct vpb
 	credit->cap_left = 0;
 	credit->cap_carry = 0;
 	credit->waiting = 0;
-	credit->due = 0;
+	credit->share = 0;
+	credit->moved = 0;
+	credit->late = false;
 	credit->idle = 2;
 	credit->skip = 0;
 	credit->backoff = 0;
@@ -352,6 +357,79 @@ static inline bool vpback_credit_creditor(const struct vpback_credit_pool *pool)
 	return false;
 }
 
+/* --- patience ----------------------------------------------------------------------------- */
+
+/* Work-conserving: it moves, just not now; and could have more than it had so far. */
+static inline bool vpback_credit_awaited(const struct vpback_credit *credit)
+{
+	return !vpback_credit_wants(credit) && credit->idle < 2 && !credit->skip &&
+	       credit->moved < credit->share && credit->left[VPBACK_CREDIT_WORK] > 0 &&
+	       !vpback_credit_capped(credit);
+}
+
+/* Nobody who has credits wants to move: may a round begin, or is there somebody to wait for? */
+static inline bool vpback_credit_patient(struct vpback_credit_pool *pool)
+{
+	struct vpback_credit *credit;
+	bool awaited = false;
+	uint64_t took;
+
+	vpback_credit_for_each(credit, pool)
+		awaited |= vpback_credit_awaited(credit);
+	if (!awaited)
+		return false;
+	if (!pool->patient_until) {
+		took = pool->now - pool->round_began;
+		if (took < VPBACK_CREDIT_MIN_PATIENCE)
+			took = VPBACK_CREDIT_MIN_PATIENCE;
+		if (took > VPBACK_CREDIT_MAX_PATIENCE)
+			took = VPBACK_CREDIT_MAX_PATIENCE;
+		pool->patient_from = pool->now;
+		pool->patient_until = pool->now + took;
+		vpback_credit_for_each(credit, pool) {
+			credit->late = vpback_credit_awaited(credit);
+			credit->had = credit->moved;
+		}
+	}
+	return pool->now < pool->patient_until;
+}
+
+/* At least half as fast again as before, since the others wait for it? */
+static inline bool vpback_credit_caught_up(const struct vpback_credit_pool *pool,
+					   const struct vpback_credit *credit)
+{
+	uint64_t before = div64_u64(pool->patient_from - pool->round_began, 1000);
+	uint64_t since = div64_u64(pool->now - pool->patient_from, 1000);
+	const uint64_t most = VPBACK_CREDIT_MAX_COMMAND / 1000;		/* a second: enough */
+
+	if (before > most)
+		before = most;
+	if (since > most)
+		since = most;
+	/* microseconds below 2^20, times bytes below 2^41 */
+	return credit->moved > credit->had &&
+	       2 * (credit->moved - credit->had) * before >= 3 * credit->had * since;
+}
+
+/* A round ends: was it right to wait for it? */
+static inline void vpback_credit_learn(const struct vpback_credit_pool *pool,
+				       struct vpback_credit *credit)
+{
+	if (credit->late ? vpback_credit_caught_up(pool, credit) :
+			   credit->moved >= credit->share) {
+		credit->skip = 0;
+		credit->backoff = 0;
+	} else if (credit->late) {
+		credit->backoff = credit->backoff ? 2 * credit->backoff : 1;
+		if (credit->backoff > VPBACK_CREDIT_MAX_BACKOFF)
+			credit->backoff = VPBACK_CREDIT_MAX_BACKOFF;
+		credit->skip = credit->backoff;
+	} else if (credit->skip) {
+		credit->skip--;
+	}
+	credit->late = false;
+}
+
 /*
  * Work-conserving: nobody with credits wants to move, or they do not come to it.  As many
  * rounds as it takes until somebody can who has none and wants to.  False: there is none.
@@ -376,64 +454,18 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 		uint64_t share = rounds * unit * credit->weight;	/* below 2^28 * 2^16 */
 		unsigned int kind;
 
-		if (!credit->due || credit->left[VPBACK_CREDIT_WORK] <= 0) {
-			credit->skip = 0;
-			credit->backoff = 0;
-		} else if (credit->skip) {
-			credit->skip--;
-		}
+		vpback_credit_learn(pool, credit);
 		for (kind = VPBACK_CREDIT_COMMAND; kind <= VPBACK_CREDIT_WORK; kind++)
 			vpback_credit_give(&credit->left[kind], share,
 					   vpback_credit_limit(pool, credit, kind));
-		credit->due = share;
+		credit->share = share;
+		credit->moved = 0;
 		if (credit->idle < 2)
 			credit->idle++;
 	}
 	pool->round_began = pool->now;
 	pool->patient_until = 0;
 	return true;
-}
-
-/* --- patience ----------------------------------------------------------------------------- */
-
-/* Work-conserving: it moves, just not now; and could have more than it had so far. */
-static inline bool vpback_credit_awaited(const struct vpback_credit *credit)
-{
-	return !vpback_credit_wants(credit) && credit->idle < 2 && !credit->skip &&
-	       credit->due && credit->left[VPBACK_CREDIT_WORK] > 0 &&
-	       !vpback_credit_capped(credit);
-}
-
-/* Nobody who has credits wants to move: may a round begin, or is there somebody to wait for? */
-static inline bool vpback_credit_patient(struct vpback_credit_pool *pool)
-{
-	struct vpback_credit *credit;
-	bool awaited = false;
-	uint64_t took;
-
-	vpback_credit_for_each(credit, pool)
-		awaited |= vpback_credit_awaited(credit);
-	if (!awaited)
-		return false;
-	if (!pool->patient_until) {
-		took = pool->now - pool->round_began;
-		if (took < VPBACK_CREDIT_MIN_PATIENCE)
-			took = VPBACK_CREDIT_MIN_PATIENCE;
-		if (took > VPBACK_CREDIT_MAX_PATIENCE)
-			took = VPBACK_CREDIT_MAX_PATIENCE;
-		pool->patient_until = pool->now + took;
-	}
-	if (pool->now < pool->patient_until)
-		return true;
-	vpback_credit_for_each(credit, pool) {
-		if (!vpback_credit_awaited(credit))
-			continue;
-		credit->backoff = credit->backoff ? 2 * credit->backoff : 1;
-		if (credit->backoff > VPBACK_CREDIT_MAX_BACKOFF)
-			credit->backoff = VPBACK_CREDIT_MAX_BACKOFF;
-		credit->skip = credit->backoff;
-	}
-	return false;
 }
 
 /* --- who may, and what it costs --------------------------------------------------------------- */
@@ -550,8 +582,10 @@ static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 				  forced ? vpback_credit_limit(pool, credit, kind) *
 					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
-	if (kind == VPBACK_CREDIT_WORK && !forced) {
-		credit->due -= bytes < credit->due ? bytes : credit->due;
+	if (kind == VPBACK_CREDIT_WORK && !forced && bytes) {
+		if (credit->moved < VPBACK_CREDIT_MAX_RATE)
+			credit->moved += bytes < VPBACK_CREDIT_MAX_RATE ? bytes :
+									   VPBACK_CREDIT_MAX_RATE;
 		credit->idle = 0;
 	}
 	if (kind == VPBACK_CREDIT_WORK && credit->cap)

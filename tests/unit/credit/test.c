@@ -149,12 +149,20 @@ static bool host_may_at(struct host *host, uint64_t ms)
 	return vpback_credit_may(&host->pool, &host->domain[0], 1, true);
 }
 
+/* In a round of twice 500000, the first has its share in 10 ms, the other so much of its own. */
+static void host_round(struct host *host, unsigned int *now, uint64_t other)
+{
+	vpback_credit_charge(&host->pool, &host->domain[0], WORK, 500000, false);
+	vpback_credit_charge(&host->pool, &host->domain[1], WORK, other, false);
+	*now += 10;
+}
+
 /* Who waits for its socket only has some time for its share, if it makes use of that. */
 static void test_patience(void **state)
 {
 	struct host host;
 	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
-	unsigned int now = 1000, vain, ms;
+	unsigned int now = 1000, skipped;
 
 	(void)state;
 	host_init(&host, 2, false);
@@ -163,41 +171,49 @@ static void test_patience(void **state)
 	a->running = 1;
 	assert_true(host_may_at(&host, now));
 	/* Who has moved nothing so far is not waited for. */
-	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-	assert_true(host_may_at(&host, now += 10));
+	host_round(&host, &now, 0);
+	assert_true(host_may_at(&host, now));
 	/* Who has, for as long as it took the others to have theirs. */
-	vpback_credit_charge(&host.pool, b, WORK, 10, false);
-	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-	assert_false(host_may_at(&host, now += 10));
+	host_round(&host, &now, 100000);
+	assert_false(host_may_at(&host, now));
 	assert_false(host_may_at(&host, now + 9));
-	vpback_credit_charge(&host.pool, b, WORK, 499989, false);
+	vpback_credit_charge(&host.pool, b, WORK, 399999, false);
 	assert_false(host_may_at(&host, now + 9));
 	vpback_credit_charge(&host.pool, b, WORK, 1, false);
 	assert_true(host_may_at(&host, now += 9));
 	assert_int_equal(b->backoff, 0);
-	/* The time is over; and over again: then there is none for some rounds. */
-	for (vain = 1; vain < 2000; vain = vain ? 2 * vain : 1) {
-		unsigned int skip = vain < 256 ? vain : 256;
-
-		vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-		vpback_credit_charge(&host.pool, b, WORK, 10, false);
-		assert_false(host_may_at(&host, now += 10));
-		assert_true(host_may_at(&host, now += 10));
-		assert_int_equal(b->backoff, skip);
-		for (ms = 1; ms < skip; ms++) {
-			vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-			vpback_credit_charge(&host.pool, b, WORK, 10, false);
+	/* It was late, but faster when the others were silent: again. */
+	host_round(&host, &now, 100000);
+	assert_false(host_may_at(&host, now));
+	vpback_credit_charge(&host.pool, b, WORK, 150000, false);
+	assert_true(host_may_at(&host, now += 10));
+	assert_int_equal(b->backoff, 0);
+	/* It was not, be it in time or not: then there is none for 1, 2, 4, ... rounds. */
+	for (unsigned int rounds = 1; rounds < 2000; rounds *= 2) {
+		host_round(&host, &now, 300000);
+		assert_false(host_may_at(&host, now));
+		if (rounds % 3 == 1) {
+			vpback_credit_charge(&host.pool, b, WORK, 200000, false);
+			assert_true(host_may_at(&host, now += 7));
+		} else {
 			assert_true(host_may_at(&host, now += 10));
 		}
+		assert_int_equal(b->backoff, rounds < 256 ? rounds : 256);
+		for (skipped = 0; skipped < b->backoff; skipped++) {
+			host_round(&host, &now, 300000);
+			assert_true(host_may_at(&host, now));
+		}
 	}
-	/* It has its share of a round: it is waited for again. */
-	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-	vpback_credit_charge(&host.pool, b, WORK, 500000, false);
+	/* It had its share of a round without: it is waited for again. */
+	host_round(&host, &now, 0);
+	host_may_at(&host, now);
 	assert_true(host_may_at(&host, now += 10));
-	vpback_credit_charge(&host.pool, a, WORK, 500000, false);
-	vpback_credit_charge(&host.pool, b, WORK, 10, false);
-	assert_false(host_may_at(&host, now += 10));
-	/* Not when it may move nothing, or nothing more has moved for two rounds. */
+	assert_int_equal(b->skip, 256);
+	host_round(&host, &now, 500000);
+	assert_true(host_may_at(&host, now));
+	host_round(&host, &now, 10);
+	assert_false(host_may_at(&host, now));
+	/* Not when it may move nothing. */
 	vpback_credit_set(&host.pool, b, 2, 1);
 	assert_true(host_may_at(&host, now));
 }
