@@ -78,7 +78,7 @@ struct vpback_credit {
 	uint64_t cap_carry;			/* thousandths of bytes */
 	uint32_t waiting;			/* bit n: somebody waits, and needs n */
 	uint64_t share, moved;			/* of this round */
-	bool late;				/* in this round it is waited for; since it had ... */
+	bool late;				/* it is waited for, since it had ... */
 	uint64_t had;				/* ... moved so much of it */
 	uint32_t idle;				/* rounds since it moved anything; 2: or more */
 	uint32_t skip, backoff;			/* rounds for which nobody waits for it */
