@@ -17,8 +17,8 @@ Where nothing else is said a guest has two connections, so that it always has so
 send.
 
 out/fairness.json has it all, with a verdict on each scenario; out/fairness.svg is the drawing
-of the first. The exit status is 1 when something does not hold. Emulated: compare, do not
-quote.
+of the first. The exit status is 1 when something does not hold. LAB='{"dom0_vcpus": 2}' is as
+for the tests. Emulated: compare, do not quote.
 """
 
 import argparse
@@ -272,7 +272,7 @@ def main():
         parser.error("no such scenario")
     OUT.unlink(missing_ok=True)
     try:
-        with Lab() as lab:
+        with Lab(**json.loads(os.environ.get("LAB", "{}"))) as lab:
             number = max(SCENARIOS[name][1] for name in wanted)
             say(f"making {number} guests")
             fleet = Fleet(lab, number)

@@ -14,7 +14,7 @@ from shares import OFF, SETTLE, check, phase, seconds, set_weights, started, str
 
 LENGTH = 6      # seconds of each flood that count
 TIME = LENGTH + SETTLE + 3
-FORGED = ("unknown", "release", "extents", "open", "attach", "byte")
+FORGED = ("unknown", "release", "disk", "extents", "open", "attach", "byte")
 
 
 class Flooder:

@@ -9,6 +9,7 @@
  * answered:
  *   unknown   a command that is none
  *   release   RELEASE of a flow that is not there
+ *   disk      TRANSFERs from a disk that is not there
  *   extents   TRANSFERs whose 256 extents, from last to first, overlap in the end
  *   open      OPEN and RELEASE
  *   attach    ATTACH and RELEASE
@@ -470,6 +471,15 @@ static void flood_extents(uint32_t vdev)
 	flood_transfer(vdev, 256, 256 * 4096);
 }
 
+static void flood_disk(void)
+{
+	struct xen_vpipe_extent extent = { .sector = 0, .nr = 8 };
+
+	flood_page(&extent, sizeof(extent));
+	simple(XEN_VPIPE_OP_OPEN);
+	flood_transfer(51712, 1, 4096);
+}
+
 static void flood_bytes(uint32_t vdev)
 {
 	struct xen_vpipe_extent extent = { .sector = 0, .nr = 8 };
@@ -497,6 +507,8 @@ int cmd_flood(int argc, char **argv)
 		flood_add(XEN_VPIPE_OP_RELEASE);
 	} else if (!strcmp(argv[1], "extents")) {
 		flood_extents((uint32_t)atoi(argv[5]));
+	} else if (!strcmp(argv[1], "disk")) {
+		flood_disk();
 	} else if (!strcmp(argv[1], "byte")) {
 		flood_bytes((uint32_t)atoi(argv[5]));
 	} else if (!strcmp(argv[1], "open")) {
