@@ -8,13 +8,18 @@ compared with those beside a guest that just burns its CPU: in the lab that alon
 the emulated client.
 """
 
+import errno
+import json
+
 from fleet import FILE
 from lab import ADDRESSES
 from shares import OFF, SETTLE, check, phase, seconds, set_weights, started, stretch
 
 LENGTH = 6      # seconds of each flood that count
 TIME = LENGTH + SETTLE + 3
-FORGED = ("unknown", "release", "disk", "extents", "open", "attach", "byte")
+# Kind, and what each of its commands is answered.
+FORGED = {"unknown": -errno.EOPNOTSUPP, "release": -errno.ENOENT, "disk": -errno.ENODEV,
+          "extents": -errno.EINVAL, "open": 0, "attach": 0, "byte": 0}
 
 
 class Flooder:
@@ -54,7 +59,9 @@ class Flooder:
                                f"{self.guest.via} {ADDRESSES['peer']} {self.disk}", stdin=None)
 
         def end():
-            return job.wait(timeout=60, check=True).out.strip()
+            said = json.loads(job.wait(timeout=60, check=True).out)
+            assert said["answered"] > 0 and said["first"] == FORGED[kind], (kind, said)
+            return said
         return end
 
 
@@ -68,7 +75,7 @@ def one(meter, flooder, begin):
     said = end()
     spent = [(y - x) / (stop - start) for x, y in zip(before, after, strict=True)]
     return start, stop, {"requests_per_s": round(spent[0]), "ring_cpu": round(spent[1], 3),
-                         "data_cpu": round(spent[2], 3), "said": said or ""}
+                         "data_cpu": round(spent[2], 3), "said": said}
 
 
 def flood(fleet):

@@ -16,13 +16,14 @@ those of all changes together.
 import time
 
 from fleet import DEVICES
-from shares import OFF, UNIT, check, set_weights
+from shares import UNIT, check, set_weights
 
 CHANGES = 24
 HEAVY = 3       # the other weight
 LOOK = 6        # periods after a change that are looked at; as many later ones are steady
 SAMPLE_MS = 4
 MIB = 1 << 20
+OFF = 0.05      # of the share, in so few periods
 RATE = 40       # MB/s that the strict mode shares out
 MODES = {"work-conserving": 10, "strict": 100}     # ms of a period
 
@@ -110,13 +111,13 @@ def watch(fleet, pause):
 
 
 def measure(fleet, mode, period_ms):
-    port = fleet.sink(4)
+    port = fleet.sink(8)
     period = period_bytes(fleet, mode, period_ms)
     fleet.parameter("credit_period_ms", period_ms)
     if mode == "strict":
         fleet.parameter("net_mbps", RATE)
     fleet.parameter("credit_mode", mode)
-    for guest in 0, 1:
+    for guest in 0, 1, 0, 1:    # four connections each: no gap in so short a time
         fleet.busy(guest, port)
     fleet.moving(0, 1)
     time.sleep(1)

@@ -502,6 +502,7 @@ int cmd_flood(int argc, char **argv)
 		die("/dev/vpipe-forge: %s", strerror(errno));
 	flood.ms = (uint32_t)atoi(argv[2]) * 1000;
 	if (!strcmp(argv[1], "unknown")) {
+		simple(XEN_VPIPE_OP_OPEN);	/* who it is for is looked at first */
 		flood_add(99);
 	} else if (!strcmp(argv[1], "release")) {
 		flood_add(XEN_VPIPE_OP_RELEASE);

@@ -96,7 +96,7 @@ def test_live_weight_within_two_periods(fleet, mode):
     assert set(result["to_weight"]) == {1, live.HEAVY}, result
     for to in result["to_weight"].values():
         assert to["changes"] >= live.CHANGES // 3 and to["delay_periods"] <= 2, result
-        assert abs(to["steady_share"] / to["fair"] - 1) <= OFF, result
+        assert abs(to["steady_share"] / to["fair"] - 1) <= live.OFF, result
 
 
 def test_many_operations(fleet):
