@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 DEBUG = "/sys/kernel/debug/vpipe-back"
 PARAMETERS = "/sys/module/vpipe_back/parameters"
 LENGTH = 400000     # more than the sockets of both ends take while nobody reads
-GUESTS = [f"guest{n}" for n in range(2, 7)]     # that come and go at the same time
+GUESTS = [f"guest{n}" for n in range(2, 9)]     # that come and go at the same time
 
 
 def stat(rig, name, dom="guest"):
@@ -144,19 +144,18 @@ def come_and_go(rig, port):
         rig.lab.create_guest(name, wait=False, data="/dev/ram1", **SMALL)
     for name in GUESTS:
         rig.lab._wait_guest(name, ADDRESSES[name])
-        rig.dom0.run(f"labrun {ADDRESSES[name]} 'payload guest {rig.lab.payload.mebibytes};"
-                     " insmod /payload/vpipe-front.ko; mkdir -p /mnt;"
-                     " mount -o ro,noload /dev/xvdc /mnt'", timeout=60)
-        rig.wait_connected(name)
-        rig.dom0.spawn(f"exec labrun {ADDRESSES[name]} 'exec /payload/vptest run --trust 1"
-                       f" --connections 3 --repeat 100000 {PEER} {port} /mnt/file pipe:0:all'")
-    doms = {name: domid(rig, name) for name in GUESTS}
-    for dom in doms.values():
-        rig.dom0.run(f"s={SYSFS}/vpipe-{dom}-0/statistics;"
-                     "until [ $(cat $s/flows) -ge 3 -a $(cat $s/charged_bytes_total) -gt 9000000 ];"
-                     " do usleep 50000; done", timeout=60)
-    for name, dom in doms.items():
-        rig.lab.destroy_guest(name)
+        rig.dom0.spawn(f"exec labrun {ADDRESSES[name]} 'mkdir -p /mnt &&"
+                       " mount -o ro,noload /dev/xvdc /mnt && insmod /mnt/vpipe-front.ko &&"
+                       " while :; do /mnt/vptest run --trust 1 --connections 3 --repeat 100000"
+                       f" {PEER} {port} /mnt/file pipe:0:all; done'")
+    # What they move before they are attached goes the ordinary way.
+    doms = rig.dom0.run(f"for name in {' '.join(GUESTS)}; do dom=$(xl domid $name);"
+                        f" s={SYSFS}/vpipe-$dom-0/statistics; echo $dom;"
+                        " until [ -e $s ] && [ $(cat $s/flows) -ge 3 ] &&"
+                        " [ $(cat $s/bytes_total) -gt 60000000 ]; do usleep 50000; done; done",
+                        timeout=60).out.split()
+    rig.dom0.run(f"for dom in {' '.join(doms)}; do xl destroy $dom; done", timeout=60)
+    for dom in doms:
         wait_left(rig, dom, False)
 
 
@@ -167,7 +166,10 @@ def test_come_and_go(rig):
     """
     rig.dom0.run("mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/ram1 100M &&"
                  " mkdir -p /mnt && mount /dev/ram1 /mnt &&"
-                 " dd if=/dev/zero of=/mnt/file bs=1M count=64 2>/dev/null; umount /mnt")
+                 " dd if=/dev/zero of=/mnt/file bs=1M count=20 2>/dev/null;"
+                 " cp /payload/vptest /mnt")
+    rig.dom0.write_file("/mnt/vpipe-front.ko", rig.guest.read_file("/payload/vpipe-front.ko"))
+    rig.dom0.run("umount /mnt")
     port = rig.next_port()
     sink = rig.peer.spawn(f"exec /payload/vpipe-sink --discard --workers 32 {port}")
     sink.wait_output('"listening"', timeout=20)
@@ -176,7 +178,7 @@ def test_come_and_go(rig):
             come_and_go(rig, port)      # what dom0 keeps once is there now
         before = left(rig)
         with loaded(rig):
-            for _ in range(100 // len(GUESTS)):
+            for _ in range(1 + 100 // len(GUESTS)):
                 come_and_go(rig, port)
         after = left(rig)
     sink.kill()
