@@ -223,7 +223,8 @@ static void pipe_judge(struct vpfront_pipe *pipe)
 	else if (pipe->cut)
 		result->reason = VPIPE_REASON_BUSY;
 	else if (pipe->transfer_status)
-		result->reason = VPIPE_REASON_REFUSED;
+		result->reason = pipe->transfer_status == -ENOSPC ? VPIPE_REASON_BUSY :
+								    VPIPE_REASON_REFUSED;
 	else if (pipe->revoked)
 		result->reason = VPIPE_REASON_CONTENDED;
 	else if (!pipe->dev || READ_ONCE(pipe->dev->closing))

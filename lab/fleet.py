@@ -56,6 +56,25 @@ class Fleet:
         return int(self.dom0.run(f"cat {DEVICES}/vpipe-{self.domids[guest]}-0/"
                                  f"statistics/{name}").out)
 
+    def disk(self, guest, device, mebibytes=256):
+        """A RAM disk of dom0's for what the guest writes, at /fs."""
+        self.dom0.run(f"xl block-attach {self.names[guest]} {device},raw,xvde,w", timeout=60)
+        self.guests[guest].run(
+            "until [ -b /dev/xvde ]; do usleep 20000; done; mkdir -p /fs;"
+            f"mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/xvde {mebibytes}M &&"
+            "mount /dev/xvde /fs", timeout=60)
+
+    def seconds(self, guest):
+        """CPU time in dom0 so far, of the threads that execute commands, and that move data."""
+        name = f"vpback/{self.domids[guest]}"
+        out = self.dom0.run(f"for t in /proc/[0-9]*; do read n <$t/comm; case $n in {name}-q*)"
+                            f" echo q $(cat $t/schedstat);; {name}.*) echo d $(cat $t/schedstat);;"
+                            " esac; done 2>/dev/null", timeout=30).out
+        sums = {"q": 0, "d": 0}
+        for line in out.splitlines():
+            sums[line[0]] += int(line.split()[1]) / 1e9
+        return sums["q"], sums["d"]
+
     def sink(self, workers):
         """A client that reads as fast as it can; its port."""
         self.port += 1
@@ -76,6 +95,13 @@ class Fleet:
         """
         self.send(guest, port)
         self.send(guest, port, first=500000000)
+
+    def pour(self):
+        """A server that sends as fast as it can, to whoever connects; its port."""
+        self.port += 1
+        job = self.peer.spawn(f"exec /payload/vptest pour {self.port}")
+        job.wait_output('"listening"', timeout=20)
+        return self.port
 
     def stop(self, *guests):
         """Whatever they send ends; when dom0 has no more of it."""

@@ -107,6 +107,67 @@ static long forge_command(struct forge_command *cmd)
 	return 0;
 }
 
+/* Whoever is slow here is the backend: this thread only polls. */
+static void forge_flood(struct forge_flood *flood)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(flood->ms);
+	struct xen_vpipe_response rsp;
+	unsigned int next = 0;
+	int notify;
+
+	while (time_before(jiffies, end) && !signal_pending(current)) {
+		while (!RING_FULL(&ring)) {
+			struct xen_vpipe_request *req = RING_GET_REQUEST(&ring, ring.req_prod_pvt);
+
+			memcpy(req, flood->request[next], sizeof(*req));
+			req->id = ring.req_prod_pvt++;
+			next = (next + 1) % flood->nr;
+		}
+		RING_PUSH_REQUESTS_AND_CHECK_NOTIFY(&ring, notify);
+		if (notify)
+			notify_remote_via_irq(irq);
+		while (forge_answered()) {
+			RING_COPY_RESPONSE(&ring, ring.rsp_cons, &rsp);
+			ring.rsp_cons++;
+			flood->answered++;
+			flood->last = rsp.status;
+			if (rsp.status >= 0)
+				continue;
+			if (!flood->refused++)
+				flood->first = rsp.status;
+		}
+		cond_resched();
+	}
+	/* The next command must find the ring empty. */
+	end = jiffies + HZ;
+	while (ring.rsp_cons != ring.req_prod_pvt && time_before(jiffies, end)) {
+		if (forge_answered())
+			ring.rsp_cons++;
+		else
+			cond_resched();
+	}
+}
+
+static long forge_flood_user(struct forge_flood __user *user)
+{
+	struct forge_flood *flood = memdup_user(user, sizeof(*user));
+	long ret = 0;
+
+	if (IS_ERR(flood))
+		return PTR_ERR(flood);
+	flood->answered = 0;
+	flood->refused = 0;
+	flood->first = 0;
+	if (!flood->nr || flood->nr > FORGE_FLOOD_REQUESTS)
+		ret = -EINVAL;
+	else
+		forge_flood(flood);
+	if (!ret && copy_to_user(user, flood, sizeof(*flood)))
+		ret = -EFAULT;
+	kfree(flood);
+	return ret;
+}
+
 static long forge_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 {
 	void __user *user = (void __user *)arg;
@@ -129,6 +190,9 @@ static long forge_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 			ring.sring->req_prod += jump;
 			notify_remote_via_irq(irq);
 		}
+		break;
+	case FORGE_FLOOD:
+		ret = forge_flood_user(user);
 		break;
 	default:
 		ret = -ENOTTY;

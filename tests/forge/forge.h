@@ -20,9 +20,23 @@ struct forge_command {
 	__u32 value;		/* out */
 };
 
+/* The same requests in turn, as fast as the backend answers, for so long or until a signal. */
+#define FORGE_FLOOD_REQUESTS	16
+
+struct forge_flood {
+	__u8 request[FORGE_FLOOD_REQUESTS][64];
+	__u32 nr;		/* of them */
+	__u32 ms;
+	__u64 answered;		/* out */
+	__u64 refused;		/* out: of these, with a status below 0 */
+	__s32 first, last;	/* out: the first status below 0, and the last one */
+};
+
 /* -ETIMEDOUT: no response came */
 #define FORGE_COMMAND	_IOWR(0xb7, 1, struct forge_command)
 /* the ring's producer index jumps by this many entries */
 #define FORGE_JUMP	_IOW(0xb7, 2, __u32)
+/* with the pages of the pool as the commands before have left them */
+#define FORGE_FLOOD	_IOWR(0xb7, 3, struct forge_flood)
 
 #endif /* _VPIPE_FORGE_H */

@@ -4,6 +4,17 @@
  * them, through vpipe-forge.ko.  LOCAL is the guest's address, PEER one on the
  * wire; VDEV is a disk of the guest with SECTORS sectors.  A line for each:
  * {"case":,"status":,"want":,"ok":}.  At the end a good request is served.
+ *
+ * vptest flood KIND SECONDS LOCAL PEER VDEV: one kind of requests as fast as they are
+ * answered:
+ *   unknown   a command that is none
+ *   release   RELEASE of a flow that is not there
+ *   disk      TRANSFERs from a disk that is not there
+ *   extents   TRANSFERs whose 256 extents, from last to first, overlap in the end
+ *   open      OPEN and RELEASE
+ *   attach    ATTACH and RELEASE
+ *   byte      OPEN, TRANSFERs of one byte of the disk into the buffer, RELEASE
+ * {"answered":,"refused":,"first":,"last":}
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -417,6 +428,108 @@ static void sockets(void)
 		-EBUSY);
 	verdict("release the fed one", simple(XEN_VPIPE_OP_RELEASE), 0);
 	flow = FLOW;
+}
+
+/* --- many requests -------------------------------------------------------------------- */
+
+static struct forge_flood flood;
+
+static struct xen_vpipe_request *flood_add(uint16_t op)
+{
+	struct xen_vpipe_request req = request(op);
+
+	memcpy(flood.request[flood.nr], &req, sizeof(req));
+	return (struct xen_vpipe_request *)flood.request[flood.nr++];
+}
+
+static void flood_transfer(uint32_t vdev, uint32_t nr, uint64_t length)
+{
+	struct xen_vpipe_request *req = flood_add(XEN_VPIPE_OP_TRANSFER);
+
+	req->u.transfer.length = length;
+	req->u.transfer.source = END_DISK(vdev, nr);
+	req->u.transfer.sink = END_BUFFER(FLOW);
+}
+
+/* What is at page 3, once a harmless command has put it there. */
+static void flood_page(const void *data, size_t len)
+{
+	memset(page, 0, sizeof(page));
+	memcpy(page, data, len);
+	simple(XEN_VPIPE_OP_RELEASE);
+}
+
+static void flood_extents(uint32_t vdev)
+{
+	struct xen_vpipe_extent extent[256];
+
+	for (uint32_t i = 0; i < 256; i++)
+		extent[i] = (struct xen_vpipe_extent){ .sector = 8 * (256 - i), .nr = 8 };
+	extent[255].sector = extent[254].sector;
+	flood_page(extent, sizeof(extent));
+	simple(XEN_VPIPE_OP_OPEN);
+	flood_transfer(vdev, 256, 256 * 4096);
+}
+
+static void flood_disk(void)
+{
+	struct xen_vpipe_extent extent = { .sector = 0, .nr = 8 };
+
+	flood_page(&extent, sizeof(extent));
+	simple(XEN_VPIPE_OP_OPEN);
+	flood_transfer(51712, 1, 4096);
+}
+
+static void flood_bytes(uint32_t vdev)
+{
+	struct xen_vpipe_extent extent = { .sector = 0, .nr = 8 };
+
+	flood_page(&extent, sizeof(extent));
+	flood_add(XEN_VPIPE_OP_OPEN);
+	for (int i = 0; i < 8; i++)
+		flood_transfer(vdev, 1, 1);
+	flood_add(XEN_VPIPE_OP_RELEASE);
+}
+
+int cmd_flood(int argc, char **argv)
+{
+	struct xen_vpipe_tcp_state st;
+
+	if (argc != 6)
+		die("usage: flood KIND SECONDS LOCAL PEER VDEV");
+	device = open("/dev/vpipe-forge", O_RDWR);
+	if (device < 0)
+		die("/dev/vpipe-forge: %s", strerror(errno));
+	flood.ms = (uint32_t)atoi(argv[2]) * 1000;
+	if (!strcmp(argv[1], "unknown")) {
+		simple(XEN_VPIPE_OP_OPEN);	/* who it is for is looked at first */
+		flood_add(99);
+	} else if (!strcmp(argv[1], "release")) {
+		flood_add(XEN_VPIPE_OP_RELEASE);
+	} else if (!strcmp(argv[1], "extents")) {
+		flood_extents((uint32_t)atoi(argv[5]));
+	} else if (!strcmp(argv[1], "disk")) {
+		flood_disk();
+	} else if (!strcmp(argv[1], "byte")) {
+		flood_bytes((uint32_t)atoi(argv[5]));
+	} else if (!strcmp(argv[1], "open")) {
+		flood_add(XEN_VPIPE_OP_OPEN);
+		flood_add(XEN_VPIPE_OP_RELEASE);
+	} else if (!strcmp(argv[1], "attach")) {
+		st = good_state(argv[3], argv[4]);
+		flood_page(&st, sizeof(st));
+		flood_add(XEN_VPIPE_OP_ATTACH)->u.attach.page = 3;
+		flood_add(XEN_VPIPE_OP_RELEASE);
+	} else {
+		die("unknown flood %s", argv[1]);
+	}
+	if (ioctl(device, FORGE_FLOOD, &flood))
+		die("flood: %s", strerror(errno));
+	printf("{\"answered\":%llu,\"refused\":%llu,\"first\":%d,\"last\":%d}\n",
+	       (unsigned long long)flood.answered, (unsigned long long)flood.refused,
+	       flood.first, flood.last);
+	simple(XEN_VPIPE_OP_RELEASE);
+	return 0;
 }
 
 int cmd_forge(int argc, char **argv)

@@ -5,7 +5,7 @@
  *   run      one or many connections, each a script of sends and vPipe transfers
  *   client   the other end, which can be slow, talk back, reset or half-close
  *   bad      arguments that must be refused, and how
- *   forge    requests that the backend must refuse (through vpipe-forge.ko)
+ *   forge    requests that the backend must refuse, or too many (through vpipe-forge.ko)
  *   fill     make a file with content that compresses and repeats nowhere
  *   interleave  make a file of many extents
  *   hash     the hash of such content
@@ -15,6 +15,7 @@
  *   talk, duplex   both directions of a connection at once, and many hand-overs
  *   meddle   a second thread, or a process, that uses a connection meanwhile
  *   tcppeer  a TCP of its own that does what it is told
+ *   pour, pump, crowd, hold, meter   load for dom0, and what it does with it (load.c)
  *
  * Each prints JSON, one object a line, and exits with 0 when it could do its work;
  * whether that was right is judged by the tests.
@@ -118,21 +119,24 @@ int main(int argc, char **argv)
 		int (*call)(int argc, char **argv);
 	} commands[] = {
 		{ "run", cmd_run }, { "client", cmd_client }, { "bad", cmd_bad },
-		{ "forge", cmd_forge }, { "fill", cmd_fill }, { "interleave", cmd_interleave },
+		{ "forge", cmd_forge }, { "flood", cmd_flood },
+		{ "fill", cmd_fill }, { "interleave", cmd_interleave },
 		{ "hash", cmd_hash }, { "grants", cmd_grants },
 		{ "source", cmd_source }, { "take", cmd_take }, { "copy", cmd_copy },
 		{ "relay", cmd_relay }, { "check", cmd_check }, { "sift", cmd_sift },
 		{ "scribble", cmd_scribble }, { "latency", cmd_latency },
 		{ "verity", cmd_verity }, { "twice", cmd_twice }, { "echo", cmd_echo },
 		{ "talk", cmd_talk }, { "duplex", cmd_duplex }, { "tcppeer", cmd_tcppeer },
-		{ "meddle", cmd_meddle },
+		{ "meddle", cmd_meddle }, { "pour", cmd_pour }, { "pump", cmd_pump },
+		{ "crowd", cmd_crowd }, { "hold", cmd_hold }, { "meter", cmd_meter },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].call(argc - 1, argv + 1);
-	fprintf(stderr, "usage: vptest run|client|bad|forge|fill|interleave|hash|grants|"
-		"source|take|copy|relay|check|sift|scribble|latency|verity|twice|echo|talk|duplex|tcppeer|meddle ...\n");
+	fprintf(stderr, "usage: vptest run|client|bad|forge|flood|fill|interleave|hash|grants|"
+		"source|take|copy|relay|check|sift|scribble|latency|verity|twice|echo|talk|duplex|tcppeer|meddle|"
+		"pour|pump|crowd|hold|meter ...\n");
 	return 2;
 }

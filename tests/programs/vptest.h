@@ -32,6 +32,7 @@ int cmd_run(int argc, char **argv);
 int cmd_client(int argc, char **argv);
 int cmd_bad(int argc, char **argv);
 int cmd_forge(int argc, char **argv);
+int cmd_flood(int argc, char **argv);
 int cmd_fill(int argc, char **argv);
 int cmd_interleave(int argc, char **argv);
 int cmd_hash(int argc, char **argv);
@@ -51,5 +52,10 @@ int cmd_talk(int argc, char **argv);
 int cmd_duplex(int argc, char **argv);
 int cmd_tcppeer(int argc, char **argv);
 int cmd_meddle(int argc, char **argv);
+int cmd_pour(int argc, char **argv);
+int cmd_pump(int argc, char **argv);
+int cmd_crowd(int argc, char **argv);
+int cmd_hold(int argc, char **argv);
+int cmd_meter(int argc, char **argv);
 
 #endif /* VPTEST_H */

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab"))
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "lab"))
+sys.path.append(str(TOP / "bench"))     # behind the tests' own pipes.py
 from lab import Lab, LabError  # noqa: E402
 from pipes import FILESYSTEMS, make  # noqa: E402
 from rig import Rig  # noqa: E402

@@ -5,6 +5,7 @@ in phases in which nothing begins or ends; never times.
 
 import time
 
+import live
 import pytest
 
 from fleet import DEVICES, FILE, Fleet, Meter
@@ -34,7 +35,8 @@ def fleet(lab, guests):
     fleet.weights(256, 256, 256)
     yield fleet
     fleet.stop(0, 1, 2)
-    for name, value in (("credit_mode", "work-conserving"), ("net_mbps", 0)):
+    for name, value in (("credit_mode", "work-conserving"), ("net_mbps", 0),
+                        ("credit_period_ms", 10)):
         fleet.parameter(name, value)
     lab.rig_broken = True
 
@@ -86,6 +88,15 @@ def test_live_weight(fleet):
     for weights in (1, 1), (1, 3), (2, 1):
         fleet.weights(*(256 * weight for weight in weights), 256)
         assert_shares(steady(fleet)[:2], *weights)
+
+
+@pytest.mark.parametrize("mode", live.MODES)
+def test_live_weight_within_two_periods(fleet, mode):
+    result = live.measure(fleet, mode, live.MODES[mode])
+    assert set(result["to_weight"]) == {1, live.HEAVY}, result
+    for to in result["to_weight"].values():
+        assert to["changes"] >= live.CHANGES // 3 and to["delay_periods"] <= 2, result
+        assert abs(to["steady_share"] / to["fair"] - 1) <= live.OFF, result
 
 
 def test_many_operations(fleet):
