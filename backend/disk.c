@@ -68,6 +68,32 @@ static struct vpback_disk *disk_open(struct vpback_device *dev, u32 vdev)
 	return disk;
 }
 
+/*
+ * A disk that is not there, or cannot be used, is looked for once, until something changes:
+ * xenstore serves all domains, and nobody pays for its time.
+ */
+static bool disk_is_missing(const struct vpback_device *dev, u32 vdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->nr_missing_disks; i++)
+		if (dev->missing_disk[i] == vdev)
+			return true;
+	return dev->nr_missing_disks == ARRAY_SIZE(dev->missing_disk);
+}
+
+static struct vpback_disk *disk_look_for(struct vpback_device *dev, u32 vdev)
+{
+	struct vpback_disk *disk;
+
+	if (disk_is_missing(dev, vdev))
+		return ERR_PTR(-ENODEV);
+	disk = disk_open(dev, vdev);
+	if (disk == ERR_PTR(-ENODEV))
+		dev->missing_disk[dev->nr_missing_disks++] = vdev;
+	return disk;
+}
+
 /* The domain's disk by its virtual device number; -ENODEV.  May sleep. */
 struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev)
 {
@@ -81,7 +107,7 @@ struct vpback_disk *vpback_disk_get(struct vpback_device *dev, u32 vdev)
 		}
 	}
 	if (!found)
-		found = disk_open(dev, vdev);
+		found = disk_look_for(dev, vdev);
 	if (!IS_ERR(found))
 		found->users++;
 	mutex_unlock(&dev->disks_lock);
@@ -114,6 +140,7 @@ static void disks_changed(struct xenbus_watch *watch, const char *path, const ch
 		if (!disk->users)
 			disk_close(disk);
 	}
+	dev->nr_missing_disks = 0;
 	mutex_unlock(&dev->disks_lock);
 }
 

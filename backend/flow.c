@@ -13,6 +13,8 @@
 
 #include "vpback.h"
 
+#define FLOW_BYTES	(8U << 10)	/* flow, socket and their entries, about */
+
 /* --- from socket to socket ---------------------------------------------------------- */
 
 /* What a socket has to tell concerns also the flow that gives to it.  Any context. */
@@ -128,13 +130,27 @@ static void flow_gather_timer(struct timer_list *timer)
 	vpback_pipe_kick(container_of(timer, struct vpback_flow, gather_timer));
 }
 
+/* What its socket may hold: its queue again, and what it has promised to the peer, or more. */
+static u64 flow_buffers(const struct xen_vpipe_tcp_state *st)
+{
+	return st->write_seq - st->snd_una + max(min(st->rcvbuf, VPBACK_MAX_BUFFER),
+						 2 * min(st->rcv_wnd, VPBACK_MAX_BUFFER));
+}
+
+/* `buffers`: bytes, counted against the domain's limit.  ERR_PTR: -ENOMEM, -ENOSPC. */
 static struct vpback_flow *flow_alloc(struct vpback_queue *queue, struct vpback_device *dev,
-				      u32 id)
+				      u32 id, u64 buffers)
 {
 	struct vpback_flow *flow = kzalloc(sizeof(*flow), GFP_KERNEL);
 
 	if (!flow)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
+	flow->reserved = FLOW_BYTES + buffers;
+	if (atomic64_add_return(flow->reserved, &dev->reserved) > (s64)vpback_flow_mib << 20) {
+		atomic64_sub(flow->reserved, &dev->reserved);
+		kfree(flow);
+		return ERR_PTR(-ENOSPC);
+	}
 	flow->dev = dev;
 	flow->queue = queue;
 	flow->id = id;
@@ -162,10 +178,10 @@ static struct vpback_flow *flow_alloc(struct vpback_queue *queue, struct vpback_
 struct vpback_flow *vpback_flow_open(struct vpback_queue *queue, struct vpback_device *dev,
 				     u32 id)
 {
-	struct vpback_flow *flow = flow_alloc(queue, dev, id);
+	struct vpback_flow *flow = flow_alloc(queue, dev, id, 0);
 
-	if (!flow)
-		return ERR_PTR(-ENOMEM);
+	if (IS_ERR(flow))
+		return flow;
 	atomic_inc(&dev->nr_flows);
 	return flow;
 }
@@ -181,20 +197,14 @@ struct vpback_flow *vpback_flow_create(struct vpback_queue *queue, struct vpback
 	link = vpback_links_get(dev, st);
 	if (IS_ERR(link))
 		return ERR_CAST(link);
-	flow = flow_alloc(queue, dev, id);
-	if (!flow) {
+	flow = flow_alloc(queue, dev, id, flow_buffers(st));
+	if (IS_ERR(flow)) {
 		vpback_links_put(link);
-		return ERR_PTR(-ENOMEM);
+		return flow;
 	}
 	flow->state = *st;
 	flow->link = link;
 
-	flow->reserved = (st->write_seq - st->snd_una) + min(st->rcvbuf, VPBACK_MAX_BUFFER);
-	if (atomic64_add_return(flow->reserved, &dev->reserved) >
-	    (s64)vpback_flow_mib << 20) {
-		ret = -ENOSPC;
-		goto err;
-	}
 	/* In the table before it is live, so that its first frame finds its way out. */
 	ret = vpback_steer_add(link, flow);
 	if (ret)

@@ -203,6 +203,7 @@ static int ring_queue(struct vpback_queue *queue, struct vpback_flow *flow,
 		return -EINVAL;
 	if (flow->queue_status)
 		return flow->queue_status;
+	vpback_credit_force(&queue->dev->account, 0, left);
 	for (i = 0; left && !ret; i++, left -= n) {
 		n = min_t(u32, left, XEN_VPIPE_PAGE_SIZE);
 		/* Bytes of the guest's own stream: copied once, whatever they are. */

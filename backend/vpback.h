@@ -523,7 +523,9 @@ struct vpback_device {
 	bool regular_known;		/* ... was one */
 	bool regular_on;		/* under the device's lock: it goes on */
 
-	struct mutex disks_lock;	/* serialises disks */
+	struct mutex disks_lock;	/* serialises disks, and those that are missing */
+	u32 missing_disk[32];		/* numbers that were asked for since disks changed */
+	unsigned int nr_missing_disks;
 	struct list_head disks;
 	struct xenbus_watch disk_watch;
 	bool disk_watched;

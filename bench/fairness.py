@@ -99,7 +99,8 @@ def steady(fleet, weights, connections, length):
             fleet.send(guest, port, connections[guest])
         else:
             fleet.busy(guest, port)
-    fleet.moving(*guests)
+    for guest in guests:
+        fleet.opened(guest, connections[guest] or 2)
     start, end = stretch(meter, length - SETTLE)
     meter.end()
     fleet.stop(*guests)

@@ -111,6 +111,11 @@ class Fleet:
             self.dom0.run(f"until [ $(cat {DEVICES}/vpipe-{self.domids[guest]}-0/statistics/flows)"
                           " = 0 ]; do usleep 50000; done", timeout=30)
 
+    def opened(self, guest, number):
+        """Wait until dom0 has so many of its connections."""
+        self.dom0.run(f"until [ $(cat {DEVICES}/vpipe-{self.domids[guest]}-0/statistics/flows)"
+                      f" -ge {number} ]; do usleep 50000; done", timeout=60)
+
     def moving(self, *guests, timeout=20):
         """Wait until each of them moves something."""
         before = [self.stat(guest, "charged_bytes_total") for guest in guests]

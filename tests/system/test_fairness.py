@@ -99,14 +99,14 @@ def test_live_weight_within_two_periods(fleet, mode):
         assert abs(to["steady_share"] / to["fair"] - 1) <= live.OFF, result
 
 
-def test_many_operations(fleet):
-    """
-    Who runs 100 operations has no more than who runs one: in the strict mode. In the other
-    it has, when that one waits for its socket behind what the hundred have in theirs.
-    """
-    fleet.parameter("net_mbps", 40)
-    fleet.parameter("credit_mode", "strict")
+@pytest.mark.parametrize("mode", ["work-conserving", "strict"])
+def test_many_operations(fleet, mode):
+    """Who runs 100 operations has no more than who runs one."""
+    if mode == "strict":
+        fleet.parameter("net_mbps", 40)
+    fleet.parameter("credit_mode", mode)
     start(fleet, 100, 1, 0)
+    fleet.opened(0, 100)
     assert_shares(steady(fleet, 10)[:2], 1, 1)
 
 

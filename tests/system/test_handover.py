@@ -250,7 +250,7 @@ def test_in_a_row(rig, delay):
     with lossless(rig, f"row-{delay}", delay, 1) as results:
         counts = Counts(rig)
         results.append(all_offloaded(Talk(rig, file, "pipe:4000", 1000).result()))
-    assert counts.end().hand_overs() == 1, counts
+        assert counts.end().hand_overs() == 1, counts
 
 
 # Where sequence numbers begin anew
