@@ -162,6 +162,57 @@ void vpback_hold_outbound(struct vpback_flow *flow, struct sk_buff *skb)
 	spin_unlock_bh(&flow->frames_lock);
 }
 
+/* Past our own hook, to the guest. */
+static void hold_to_guest(struct vpback_link *link, struct sk_buff *skb)
+{
+	struct net_device *vif;
+
+	rcu_read_lock();
+	vif = rcu_dereference(link->vif);
+	if (vif) {
+		skb->dev = vif;
+		skb->mark = VPBACK_STEER_MARK;
+		dev_queue_xmit(skb);
+	} else {
+		kfree_skb(skb);
+	}
+	rcu_read_unlock();
+}
+
+static void hold_send_marker(struct vpback_flow *flow, gfp_t gfp)
+{
+	struct sk_buff *skb = vpipe_tcp_frame_marker(&flow->state, flow->link->mac, flow->marker,
+						     gfp);
+
+	if (!skb)
+		return;		/* the timer will do */
+	__skb_push(skb, ETH_HLEN);
+	hold_to_guest(flow->link, skb);
+}
+
+/*
+ * Frames of one flow label stay in order in the guest, which receives several at a time (GRO)
+ * and by several queues; others may overtake them.  So the marker has to have that of the
+ * peer's: if the first frame that is held tells that it has not, another one follows.  Under
+ * frames_lock.
+ */
+static void hold_learn_label(struct vpback_flow *flow, const struct sk_buff *skb)
+{
+	u32 label;
+
+	if (flow->state.family != 6)
+		return;
+	label = ntohl(ip6_flowlabel(ipv6_hdr(skb)));
+	if (label == flow->state.peer_flow_label)
+		return;
+	flow->state.peer_flow_label = label;
+	if (flow->drained || flow->marked_again)
+		return;
+	flow->marked_again = true;
+	flow->marker = get_random_u64();
+	hold_send_marker(flow, GFP_ATOMIC);
+}
+
 /* A frame of the peer's: a netfilter verdict.  Softirq. */
 unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb)
 {
@@ -177,6 +228,7 @@ unsigned int vpback_hold_inbound(struct vpback_flow *flow, struct sk_buff *skb)
 		goto out;
 	skb_dst_drop(skb);
 	skb_orphan(skb);
+	hold_learn_label(flow, skb);
 	if (flow->frames == VPBACK_FRAMES_OURS)
 		vpback_netdev_receive(flow->link, skb);
 	else
@@ -226,37 +278,14 @@ void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const stru
 	spin_unlock_bh(&flow->frames_lock);
 }
 
-/* Past our own hook, to the guest. */
-static void hold_to_guest(struct vpback_link *link, struct sk_buff *skb)
-{
-	struct net_device *vif;
-
-	rcu_read_lock();
-	vif = rcu_dereference(link->vif);
-	if (vif) {
-		skb->dev = vif;
-		skb->mark = VPBACK_STEER_MARK;
-		dev_queue_xmit(skb);
-	} else {
-		kfree_skb(skb);
-	}
-	rcu_read_unlock();
-}
-
 /*
  * Send the marker after the frames that the guest has got: as if from the peer, but
  * without any flag, so that TCP ignores it wherever it ends.
  */
 void vpback_hold_mark(struct vpback_flow *flow)
 {
-	struct sk_buff *skb;
-
 	mod_timer(&flow->hold_timer, jiffies + msecs_to_jiffies(XEN_VPIPE_HOLD_MS));
-	skb = vpipe_tcp_frame_marker(&flow->state, flow->link->mac, flow->marker);
-	if (!skb)
-		return;		/* the timer will do */
-	__skb_push(skb, ETH_HLEN);
-	hold_to_guest(flow->link, skb);
+	hold_send_marker(flow, GFP_KERNEL);
 }
 
 /*

@@ -75,6 +75,8 @@ static void shadow_set_header(struct sock *sk, const struct xen_vpipe_tcp_state 
 #if IS_ENABLED(CONFIG_IPV6)
 	if (sk->sk_family == AF_INET6) {
 		inet6_sk(sk)->tclass = st->tos & ~INET_ECN_MASK;
+		/* None: the namespace makes none (vpipectl). */
+		inet6_sk(sk)->flow_label = htonl(st->flow_label);
 		if (st->ttl)
 			inet6_sk(sk)->hop_limit = st->ttl;
 	}

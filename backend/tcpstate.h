@@ -27,6 +27,7 @@
 				 XEN_VPIPE_TCP_F_RCVBUF_LOCK | XEN_VPIPE_TCP_F_SNDBUF_LOCK)
 #define VPBACK_MAX_KEEP_S	32767U		/* as Linux has it, like the next */
 #define VPBACK_MAX_KEEP_PROBES	127U
+#define VPBACK_MAX_FLOW_LABEL	0xfffffU	/* RFC 8200, 6 */
 #define VPBACK_MAX_WINDOW	(1U << 30)	/* RFC 7323: 65535 << 14 */
 
 /* A unicast address that may stand on the wire (network byte order). */
@@ -65,6 +66,9 @@ static inline int vpback_tcpstate_check(const struct xen_vpipe_tcp_state *st)
 	if (st->flags & ~VPBACK_TCP_FLAGS)
 		return -EINVAL;
 	if (st->nexthop[0] & 1)			/* a group address */
+		return -EINVAL;
+	if ((st->flow_label | st->peer_flow_label) &
+	    ~(st->family == 6 ? VPBACK_MAX_FLOW_LABEL : 0))
 		return -EINVAL;
 	/* snd_una <= snd_nxt <= write_seq, in sequence space */
 	if (st->write_seq - st->snd_una > VPBACK_MAX_SEND_QUEUE ||

@@ -361,6 +361,7 @@ struct vpback_flow {
 	struct sk_buff_head strays, held;	/* from the peer: by the guest, and after that */
 	struct sk_buff_head gated;	/* from the shadow */
 	u64 marker;			/* how the last stray is known */
+	bool marked_again;		/* the peer's flow label was not known at first */
 	struct timer_list hold_timer;	/* if it does not come */
 	ktime_t moves_since;		/* the last hand-over or return began */
 

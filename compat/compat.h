@@ -12,6 +12,7 @@
 #include <linux/blkdev.h>
 #include <linux/net.h>
 #include <linux/socket.h>
+#include <linux/ipv6.h>
 #include <net/sock.h>
 #include <net/tcp.h>
 
@@ -56,6 +57,20 @@ static inline void vpipe_compat_tcp_set_usec_ts(struct tcp_sock *tp, bool usec)
 static inline u32 vpipe_compat_tcp_clock_ts(const struct tcp_sock *tp)
 {
 	return tcp_time_stamp_raw();
+}
+#endif
+
+#if IS_ENABLED(CONFIG_IPV6)
+/* 6.7: has the program said whether it wants flow labels?  Else: as the system has it. */
+static inline bool vpipe_compat_autoflowlabel(const struct sock *sk, bool usual)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	return inet6_test_bit(AUTOFLOWLABEL_SET, sk) ? inet6_test_bit(AUTOFLOWLABEL, sk) : usual;
+#else
+	const struct ipv6_pinfo *np = inet6_sk(sk);
+
+	return np->autoflowlabel_set ? np->autoflowlabel : usual;
+#endif
 }
 #endif
 

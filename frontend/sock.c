@@ -166,6 +166,7 @@ int vpfront_sock_freeze(struct vpfront_sock *vs)
 	vs->tcp_state = sk->sk_state;
 	vpipe_tcp_snapshot(sk, st);
 	vpipe_tcp_snapshot_settings(sk, st);
+	vpipe_tcp_snapshot_labels(sk, st);
 	vs->unread = st->rcv_nxt - tcp_sk(sk)->copied_seq;
 	st->unread = vs->unread;
 	st->state = XEN_VPIPE_TCP_ESTABLISHED;
@@ -400,6 +401,7 @@ int vpfront_sock_thaw_begin(struct vpfront_sock *vs, const struct xen_vpipe_tcp_
 	tp->pred_flags = 0;
 	vpipe_tcp_add_counters(sk, st);
 	vpipe_tcp_apply(sk, st);
+	vpipe_tcp_keep_label(sk, st);
 	release_sock(sk);
 	return 0;
 }

@@ -105,6 +105,45 @@ static inline void vpipe_tcp_snapshot_header(struct sock *sk, struct xen_vpipe_t
 		st->ttl = ttl;
 }
 
+#if IS_ENABLED(CONFIG_IPV6)
+/* As ip6_make_flowlabel() would have it, of a socket that has leased none. */
+static inline u32 vpipe_tcp_flow_label(struct sock *sk)
+{
+	const struct net *net = sock_net(sk);
+	u8 mode = READ_ONCE(net->ipv6.sysctl.auto_flowlabels);
+	u32 label;
+
+	if (mode == IP6_AUTO_FLOW_LABEL_OFF ||
+	    (!vpipe_compat_autoflowlabel(sk, mode == IP6_AUTO_FLOW_LABEL_OPTOUT) &&
+	     mode != IP6_AUTO_FLOW_LABEL_FORCED))
+		return 0;
+	label = ntohl((__force __be32)rol32(READ_ONCE(sk->sk_txhash), 16) & IPV6_FLOWLABEL_MASK);
+	if (net->ipv6.sysctl.flowlabel_state_ranges)
+		label |= ntohl(IPV6_FLOWLABEL_STATELESS_FLAG);
+	return label;
+}
+#endif
+
+/* To the driver domain: by what its frames, and the peer's, are known as those of one flow. */
+static inline void vpipe_tcp_snapshot_labels(struct sock *sk, struct xen_vpipe_tcp_state *st)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (!vpipe_tcp_is_ipv6(sk))
+		return;
+	st->flow_label = vpipe_tcp_flow_label(sk);
+	st->peer_flow_label = ntohl(inet6_sk(sk)->rcv_flowinfo & IPV6_FLOWLABEL_MASK);
+#endif
+}
+
+/* And back: where the kernel keeps that of a connection's first frame. */
+static inline void vpipe_tcp_keep_label(struct sock *sk, const struct xen_vpipe_tcp_state *st)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (vpipe_tcp_is_ipv6(sk) && st->peer_flow_label)
+		inet6_sk(sk)->rcv_flowinfo = htonl(st->peer_flow_label) & IPV6_FLOWLABEL_MASK;
+#endif
+}
+
 /* The largest segment that peer and, as far as it is known, path take. */
 static inline u32 vpipe_tcp_mss_clamp(struct sock *sk)
 {

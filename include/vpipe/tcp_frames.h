@@ -17,6 +17,7 @@
 #include <linux/skbuff.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
+#include <net/ipv6.h>
 #include <net/tcp.h>
 #include <xen/interface/io/vpipe.h>
 
@@ -44,7 +45,7 @@ static inline void vpipe_tcp_frame_ip(struct sk_buff *skb, const struct xen_vpip
 		struct ipv6hdr *ip = skb_push(skb, sizeof(*ip));
 
 		memset(ip, 0, sizeof(*ip));
-		ip->version = 6;
+		ip6_flow_hdr(ip, 0, htonl(st->peer_flow_label));
 		ip->payload_len = htons(skb->len - sizeof(*ip));
 		ip->nexthdr = IPPROTO_TCP;
 		ip->hop_limit = 64;
@@ -101,10 +102,9 @@ static inline void vpipe_tcp_frame_finish(struct sk_buff *skb, u8 options, u32 s
 	__skb_pull(skb, ETH_HLEN);
 }
 
-static inline struct sk_buff *vpipe_tcp_frame_alloc(u32 bytes)
+static inline struct sk_buff *vpipe_tcp_frame_alloc(u32 bytes, gfp_t gfp)
 {
-	struct sk_buff *skb = alloc_skb(LL_MAX_HEADER + VPIPE_TCP_FRAME_HEADERS + bytes,
-					GFP_KERNEL);
+	struct sk_buff *skb = alloc_skb(LL_MAX_HEADER + VPIPE_TCP_FRAME_HEADERS + bytes, gfp);
 
 	if (skb)
 		skb_reserve(skb, LL_MAX_HEADER + VPIPE_TCP_FRAME_HEADERS);
@@ -113,9 +113,9 @@ static inline struct sk_buff *vpipe_tcp_frame_alloc(u32 bytes)
 
 /* A segment without any flag, which TCP ignores wherever it ends; NULL: no memory. */
 static inline struct sk_buff *vpipe_tcp_frame_marker(const struct xen_vpipe_tcp_state *st,
-						     const u8 *guest_mac, u64 mark)
+						     const u8 *guest_mac, u64 mark, gfp_t gfp)
 {
-	struct sk_buff *skb = vpipe_tcp_frame_alloc(0);
+	struct sk_buff *skb = vpipe_tcp_frame_alloc(0, gfp);
 
 	if (skb)
 		vpipe_tcp_frame_finish(skb, 0, mark >> 32, (u32)mark, 0, 0, guest_mac, st);
@@ -129,7 +129,7 @@ static inline void vpipe_tcp_frame_ack(const struct xen_vpipe_tcp_state *st, con
 				       const struct tcp_sack_block *sack, unsigned int nr_sacks)
 {
 	u32 window = min_t(u32, st->snd_wnd >> st->snd_wscale, U16_MAX), options = 0;
-	struct sk_buff *skb = vpipe_tcp_frame_alloc(len);
+	struct sk_buff *skb = vpipe_tcp_frame_alloc(len, GFP_KERNEL);
 	__be32 *word;
 	unsigned int i;
 

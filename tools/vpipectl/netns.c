@@ -51,6 +51,8 @@ static const struct {
 	{ "ipv4/tcp_max_tw_buckets", "0" },
 	/* each flow comes with its own round-trip time and thresholds */
 	{ "ipv4/tcp_no_metrics_save", "1" },
+	/* each flow comes with its own flow label, or with none */
+	{ "ipv6/auto_flowlabels", "0" },
 	{ "ipv6/conf/all/forwarding", "0" },
 	{ "ipv6/conf/all/accept_ra", "0" },
 	{ "ipv6/conf/default/accept_ra", "0" },

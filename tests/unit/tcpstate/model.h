@@ -74,6 +74,10 @@ static inline bool model_tcpstate(const struct xen_vpipe_tcp_state *st)
 {
 	int64_t queued = model_distance(st->snd_una, st->write_seq);
 
+	if (st->family == 4 && (st->flow_label || st->peer_flow_label))
+		return false;
+	if (st->flow_label >= 1 << 20 || st->peer_flow_label >= 1 << 20)
+		return false;
 	if (st->family != 4 && st->family != 6)
 		return false;
 	if (!(st->state == XEN_VPIPE_TCP_ESTABLISHED || st->state == XEN_VPIPE_TCP_CLOSE_WAIT))

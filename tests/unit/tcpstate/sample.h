@@ -163,7 +163,11 @@ static inline void sample_edit(struct xen_vpipe_tcp_state *st, uint64_t what, ui
 	case 21:
 		st->rcv_per_rtt = word;
 		break;
-	case 22:	/* one of IPv6's reserved prefixes, or its neighbour */
+	case 22:
+		*(what & (1ULL << 41) ? &st->flow_label : &st->peer_flow_label) =
+			what & (1ULL << 42) ? byte : word;
+		break;
+	case 23:	/* one of IPv6's reserved prefixes, or its neighbour */
 	{
 		static const uint8_t prefix[][2] = {
 			{ 0, 0 }, { 0xfe, 0x7f }, { 0xfe, 0x80 }, { 0xfe, 0xbf },

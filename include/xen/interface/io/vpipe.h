@@ -456,9 +456,10 @@ struct xen_vpipe_event_page {
  * loopback, IPv4 in IPv6; a connection of ::ffff:0:0/96 is one of family 4), fe80::/10
  * (means nothing without an interface), ff00::/8.
  *
- * What IPv6 has and is not carried: extension headers and an explicit flow label (such
- * connections stay in the guest), the automatic flow label (it is the backend's, and
- * may differ from the guest's as after a retransmission timeout).
+ * What IPv6 has and is not carried: extension headers and a flow label that the program
+ * has leased (such connections stay in the guest).  An automatic flow label (RFC 6437) is
+ * carried: by it, network interfaces, GRO and multipath routers tell which frames must
+ * stay in order.
  */
 struct xen_vpipe_tcp_state {
 	uint16_t state;		/* XEN_VPIPE_TCP_* */
@@ -538,6 +539,10 @@ struct xen_vpipe_tcp_state {
 	uint32_t segs_in;
 	uint32_t data_segs_out;
 	uint32_t data_segs_in;
+
+	/* family 6, else 0; of the frames, 20 bits (RFC 8200, 6) */
+	uint32_t flow_label;		/* to the backend only: ours; 0: none */
+	uint32_t peer_flow_label;	/* the peer's, as seen last; 0: none, or not known */
 };
 
 #ifdef DEFINE_RING_TYPES	/* whoever wants the ring includes ring.h first */
