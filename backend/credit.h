@@ -18,8 +18,9 @@
  * Who moves through one full socket wants nothing until that has room, which comes late
  * when others have filled the way to the network; its share would be theirs.  So a round
  * does not begin at once, but with some patience for those who have moved something of
- * late and not yet their share: as long again as the others had for theirs.  Who is no
- * faster when the others are silent (its client is slow) is waited for less and less often.
+ * late and not yet their share: as long again as the others had for theirs.  That must not
+ * cost much of what all move together, as it would when its client is slow: rounds with
+ * and without patience for a domain alternate, and the fewer are with it the more it costs.
  *
  * A cap is a second bucket, which fills with time in either mode.  Commands cost time of
  * the CPU, which is counted as what could have been moved in it: against all credits, and
@@ -50,10 +51,13 @@
 /* A round is short enough to be a period, and long enough for some steps. */
 #define VPBACK_CREDIT_MIN_ROUND	(256ULL << 10)
 #define VPBACK_CREDIT_MAX_ROUND	(8ULL << 20)
-/* Patience, ns: of one round; and rounds without, after it was in vain again and again. */
+/* Patience: ns in one round; rounds on end with it, and without; what it may cost of all. */
 #define VPBACK_CREDIT_MIN_PATIENCE	500000U
 #define VPBACK_CREDIT_MAX_PATIENCE	50000000U
-#define VPBACK_CREDIT_MAX_BACKOFF	256U
+#define VPBACK_CREDIT_MIN_ROUNDS	8U
+#define VPBACK_CREDIT_MAX_WITH		64U
+#define VPBACK_CREDIT_MAX_WITHOUT	512U
+#define VPBACK_CREDIT_PATIENCE_COST	5U	/* a fifth */
 #define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
 
 enum vpback_credit_kind {
@@ -78,10 +82,12 @@ struct vpback_credit {
 	uint64_t cap_carry;			/* thousandths of bytes */
 	uint32_t waiting;			/* bit n: somebody waits, and needs n */
 	uint64_t share, moved;			/* of this round */
-	bool late;				/* it is waited for, since it had ... */
-	uint64_t had;				/* ... moved so much of it */
 	uint32_t idle;				/* rounds since it moved anything; 2: or more */
-	uint32_t skip, backoff;			/* rounds for which nobody waits for it */
+	bool patience;				/* of others for this one: now, ... */
+	uint32_t rounds;			/* ... for so many rounds more, ... */
+	uint32_t with, without;			/* ... and for how many each, at present */
+	uint64_t all_bytes, all_us;		/* what all moved in these, and in what time */
+	uint64_t usual;				/* bytes a second of all, without patience */
 	/* Written by the domain's scheduler: */
 	uint32_t tasks;				/* that run, or want to */
 	uint32_t running;			/* that run */
@@ -97,7 +103,8 @@ struct vpback_credit_pool {
 	uint64_t rate;				/* bytes a second that count as all of the CPU */
 	uint64_t now;				/* ns, as of the caller's last look */
 	uint64_t round_began;			/* ns */
-	uint64_t patient_from, patient_until;	/* ns; 0: nobody was waited for in this round */
+	uint64_t patient_until;			/* ns; 0: nobody was waited for in this round */
+	uint64_t round_bytes;			/* moved by all in this round */
 	uint64_t round[VPBACK_CREDITS];		/* bytes that a period, or a round, brings */
 	uint64_t carry[VPBACK_CREDITS];		/* of them, what could not be divided so far */
 	uint64_t lost[VPBACK_CREDITS];		/* ... and what nobody could take */
@@ -251,10 +258,14 @@ static inline void vpback_credit_add(struct vpback_credit_pool *pool, struct vpb
 	credit->waiting = 0;
 	credit->share = 0;
 	credit->moved = 0;
-	credit->late = false;
 	credit->idle = 2;
-	credit->skip = 0;
-	credit->backoff = 0;
+	credit->patience = false;
+	credit->rounds = VPBACK_CREDIT_MIN_ROUNDS;
+	credit->with = VPBACK_CREDIT_MIN_ROUNDS;
+	credit->without = VPBACK_CREDIT_MIN_ROUNDS;
+	credit->all_bytes = 0;
+	credit->all_us = 0;
+	credit->usual = 0;
 	for (kind = 0; kind < VPBACK_CREDITS; kind++)
 		credit->left[kind] = 0;
 	credit->next = pool->first;
@@ -362,7 +373,7 @@ static inline bool vpback_credit_creditor(const struct vpback_credit_pool *pool)
 /* Work-conserving: it moves, just not now; and could have more than it had so far. */
 static inline bool vpback_credit_awaited(const struct vpback_credit *credit)
 {
-	return !vpback_credit_wants(credit) && credit->idle < 2 && !credit->skip &&
+	return credit->patience && !vpback_credit_wants(credit) && credit->idle < 2 &&
 	       credit->moved < credit->share && credit->left[VPBACK_CREDIT_WORK] > 0 &&
 	       !vpback_credit_capped(credit);
 }
@@ -384,50 +395,50 @@ static inline bool vpback_credit_patient(struct vpback_credit_pool *pool)
 			took = VPBACK_CREDIT_MIN_PATIENCE;
 		if (took > VPBACK_CREDIT_MAX_PATIENCE)
 			took = VPBACK_CREDIT_MAX_PATIENCE;
-		pool->patient_from = pool->now;
 		pool->patient_until = pool->now + took;
-		vpback_credit_for_each(credit, pool) {
-			credit->late = vpback_credit_awaited(credit);
-			credit->had = credit->moved;
-		}
 	}
 	return pool->now < pool->patient_until;
 }
 
-/* At least half as fast again as before, since the others wait for it? */
-static inline bool vpback_credit_caught_up(const struct vpback_credit_pool *pool,
-					   const struct vpback_credit *credit)
+/* Rounds with patience for it are over, or without: how long are the next ones? */
+static inline void vpback_credit_judge(struct vpback_credit *credit)
 {
-	uint64_t before = div64_u64(pool->patient_from - pool->round_began, 1000);
-	uint64_t since = div64_u64(pool->now - pool->patient_from, 1000);
-	const uint64_t most = VPBACK_CREDIT_MAX_COMMAND / 1000;		/* a second: enough */
+	uint64_t rate = div64_u64(credit->all_bytes * 1000, credit->all_us / 1000 + 1);
 
-	if (before > most)
-		before = most;
-	if (since > most)
-		since = most;
-	/* microseconds below 2^20, times bytes below 2^41 */
-	return credit->moved > credit->had &&
-	       2 * (credit->moved - credit->had) * before >= 3 * credit->had * since;
+	if (!credit->patience) {
+		credit->usual = rate;
+		credit->rounds = credit->with;
+	} else {
+		if (rate >= credit->usual - credit->usual / VPBACK_CREDIT_PATIENCE_COST) {
+			credit->without = VPBACK_CREDIT_MIN_ROUNDS;
+			if (credit->with < VPBACK_CREDIT_MAX_WITH)
+				credit->with *= 2;
+		} else {
+			credit->with = VPBACK_CREDIT_MIN_ROUNDS;
+			if (credit->without < VPBACK_CREDIT_MAX_WITHOUT)
+				credit->without *= 2;
+		}
+		credit->rounds = credit->without;
+	}
+	credit->patience = !credit->patience;
+	credit->all_bytes = 0;
+	credit->all_us = 0;
 }
 
-/* A round ends: was it right to wait for it? */
+/* A round ends. */
 static inline void vpback_credit_learn(const struct vpback_credit_pool *pool,
 				       struct vpback_credit *credit)
 {
-	if (credit->late ? vpback_credit_caught_up(pool, credit) :
-			   credit->moved >= credit->share) {
-		credit->skip = 0;
-		credit->backoff = 0;
-	} else if (credit->late) {
-		credit->backoff = credit->backoff ? 2 * credit->backoff : 1;
-		if (credit->backoff > VPBACK_CREDIT_MAX_BACKOFF)
-			credit->backoff = VPBACK_CREDIT_MAX_BACKOFF;
-		credit->skip = credit->backoff;
-	} else if (credit->skip) {
-		credit->skip--;
-	}
-	credit->late = false;
+	uint64_t us = div64_u64(pool->now - pool->round_began, 1000);
+
+	if (credit->idle >= 2)
+		return;
+	/* Sums of 512 rounds at most: below 2^49, and 2^29. */
+	credit->all_bytes += pool->round_bytes;
+	credit->all_us += us < VPBACK_CREDIT_MAX_COMMAND / 1000 ? us :
+								  VPBACK_CREDIT_MAX_COMMAND / 1000;
+	if (!--credit->rounds)
+		vpback_credit_judge(credit);
 }
 
 /*
@@ -464,6 +475,7 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 			credit->idle++;
 	}
 	pool->round_began = pool->now;
+	pool->round_bytes = 0;
 	pool->patient_until = 0;
 	return true;
 }
@@ -567,11 +579,20 @@ static inline void vpback_credit_pay(int64_t *left, uint64_t bytes, int64_t most
 		*left -= bytes;
 }
 
+/* A sum that has an end. */
+static inline void vpback_credit_add_up(uint64_t *sum, uint64_t bytes)
+{
+	if (bytes > VPBACK_CREDIT_MAX_RATE || *sum > VPBACK_CREDIT_MAX_RATE - bytes)
+		*sum = VPBACK_CREDIT_MAX_RATE;
+	else
+		*sum += bytes;
+}
+
 /*
  * It has moved so much: with leave; or `forced`, by ways that ask for none, which costs it
  * what it has saved and some time to come, but not all that it will ever have.
  */
-static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
+static inline void vpback_credit_charge(struct vpback_credit_pool *pool,
 					struct vpback_credit *credit,
 					enum vpback_credit_kind kind, uint64_t bytes, bool forced)
 {
@@ -583,9 +604,8 @@ static inline void vpback_credit_charge(const struct vpback_credit_pool *pool,
 					   VPBACK_CREDIT_FORCED :
 					   VPBACK_CREDIT_MAX_DEBT);
 	if (kind == VPBACK_CREDIT_WORK && !forced && bytes) {
-		if (credit->moved < VPBACK_CREDIT_MAX_RATE)
-			credit->moved += bytes < VPBACK_CREDIT_MAX_RATE ? bytes :
-									   VPBACK_CREDIT_MAX_RATE;
+		vpback_credit_add_up(&credit->moved, bytes);
+		vpback_credit_add_up(&pool->round_bytes, bytes);
 		credit->idle = 0;
 	}
 	if (kind == VPBACK_CREDIT_WORK && credit->cap)

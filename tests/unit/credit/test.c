@@ -157,12 +157,21 @@ static void host_round(struct host *host, unsigned int *now, uint64_t other)
 	*now += 10;
 }
 
-/* Who waits for its socket only has some time for its share, if it makes use of that. */
+/* So many rounds in which nobody is waited for. */
+static void host_impatient(struct host *host, unsigned int *now, uint64_t other, unsigned int n)
+{
+	while (n--) {
+		host_round(host, now, other);
+		assert_true(host_may_at(host, *now));
+	}
+}
+
+/* Who waits for its socket only has some time for its share, if that does not cost much. */
 static void test_patience(void **state)
 {
 	struct host host;
 	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
-	unsigned int now = 1000, skipped;
+	unsigned int now = 1000, without;
 
 	(void)state;
 	host_init(&host, 2, false);
@@ -170,52 +179,48 @@ static void test_patience(void **state)
 	a->tasks = 1;
 	a->running = 1;
 	assert_true(host_may_at(&host, now));
-	/* Who has moved nothing so far is not waited for. */
-	host_round(&host, &now, 0);
-	assert_true(host_may_at(&host, now));
-	/* Who has, for as long as it took the others to have theirs. */
-	host_round(&host, &now, 100000);
-	assert_false(host_may_at(&host, now));
-	assert_false(host_may_at(&host, now + 9));
-	vpback_credit_charge(&host.pool, b, WORK, 399999, false);
-	assert_false(host_may_at(&host, now + 9));
-	vpback_credit_charge(&host.pool, b, WORK, 1, false);
-	assert_true(host_may_at(&host, now += 9));
-	assert_int_equal(b->backoff, 0);
-	/* It was late, but faster when the others were silent: again. */
-	host_round(&host, &now, 100000);
-	assert_false(host_may_at(&host, now));
-	vpback_credit_charge(&host.pool, b, WORK, 150000, false);
-	assert_true(host_may_at(&host, now += 10));
-	assert_int_equal(b->backoff, 0);
-	/* It was not, be it in time or not: then there is none for 1, 2, 4, ... rounds. */
-	for (unsigned int rounds = 1; rounds < 2000; rounds *= 2) {
-		host_round(&host, &now, 300000);
+	/* Who has moved nothing so far is not waited for, nor is it learnt how that is. */
+	host_impatient(&host, &now, 0, 20);
+	host_impatient(&host, &now, 100000, 8);
+	assert_in_range(b->usual, 59000000, 60000000);
+	/* Others wait for it as long as it took them to have their share, */
+	for (int i = 0; i < 8; i++) {
+		assert_true(b->patience);
+		host_round(&host, &now, 100000);
 		assert_false(host_may_at(&host, now));
-		if (rounds % 3 == 1) {
-			vpback_credit_charge(&host.pool, b, WORK, 200000, false);
-			assert_true(host_may_at(&host, now += 7));
-		} else {
+		assert_false(host_may_at(&host, now + 9));
+		vpback_credit_charge(&host.pool, b, WORK, 399999, false);
+		assert_false(host_may_at(&host, now + 9));
+		vpback_credit_charge(&host.pool, b, WORK, 1, false);
+		assert_true(host_may_at(&host, now += 9));
+	}
+	/* ... for twice as many rounds when all together move nearly as much as usual. */
+	assert_int_equal(b->with, 16);
+	host_impatient(&host, &now, 10, 8);
+	for (without = 16; without < 2000; without *= 2) {
+		for (unsigned int i = without == 16 ? 16 : 8; i; i--) {
+			assert_true(b->patience);
+			host_round(&host, &now, 10);
+			assert_false(host_may_at(&host, now));
 			assert_true(host_may_at(&host, now += 10));
 		}
-		assert_int_equal(b->backoff, rounds < 256 ? rounds : 256);
-		for (skipped = 0; skipped < b->backoff; skipped++) {
-			host_round(&host, &now, 300000);
-			assert_true(host_may_at(&host, now));
-		}
+		/* It costs more: then there are more rounds without. */
+		assert_int_equal(b->with, 8);
+		assert_int_equal(b->without, without < 512 ? without : 512);
+		host_impatient(&host, &now, 10, b->without);
 	}
-	/* It had its share of a round without: it is waited for again. */
-	host_round(&host, &now, 0);
-	host_may_at(&host, now);
-	assert_true(host_may_at(&host, now += 10));
-	assert_int_equal(b->skip, 256);
-	host_round(&host, &now, 500000);
-	assert_true(host_may_at(&host, now));
+	/* Not when it may move nothing, or has moved nothing for two rounds. */
+	vpback_credit_set(&host.pool, b, 2, 1);
+	host_impatient(&host, &now, 10, 1);
+	vpback_credit_set(&host.pool, b, 2, 0);
 	host_round(&host, &now, 10);
 	assert_false(host_may_at(&host, now));
-	/* Not when it may move nothing. */
-	vpback_credit_set(&host.pool, b, 2, 1);
-	assert_true(host_may_at(&host, now));
+	assert_true(host_may_at(&host, now += 10));
+	host_round(&host, &now, 0);
+	assert_false(host_may_at(&host, now));
+	assert_true(host_may_at(&host, now += 10));
+	host_impatient(&host, &now, 0, 5);
+	assert_true(b->patience);
 }
 
 /* Commands cost time, as if something had been moved in it; they do not wait for data. */
