@@ -57,7 +57,7 @@
 #define VPBACK_CREDIT_MIN_ROUNDS	8U
 #define VPBACK_CREDIT_MAX_WITH		64U
 #define VPBACK_CREDIT_MAX_WITHOUT	512U
-#define VPBACK_CREDIT_PATIENCE_COST	5U	/* a fifth */
+#define VPBACK_CREDIT_PATIENCE_COST	8U	/* an eighth */
 #define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
 
 enum vpback_credit_kind {

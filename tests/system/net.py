@@ -44,6 +44,19 @@ def path(rig, delay=0, loss=0, reorder=0):
 
 
 @contextlib.contextmanager
+def faithful_nics(rig):
+    """The emulated network cards lose FIN and PSH of what they segment: they segment nothing."""
+    hosts = (rig.peer, rig.dom0)
+    for host in hosts:
+        host.run("ethtool -K eth0 tso off")
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.run("ethtool -K eth0 tso on")
+
+
+@contextlib.contextmanager
 def no_probes(rig):
     """
     Without tail-loss probes, which are sent for nothing whenever the emulator stalls for 8 ms

@@ -9,7 +9,7 @@ import contextlib
 import pytest
 
 from demo import set_mtu
-from net import Counts, Talk, captured, no_probes, path, start_talk
+from net import Counts, Talk, captured, faithful_nics, no_probes, path, start_talk
 from pipes import MIB
 from rig import GUEST, PEER, PEER6, lines
 
@@ -117,7 +117,7 @@ def test_matrix(either, delay, loss, reorder):
 def lossless(rig, name, delay, least):
     """In this block nothing is lost, sent twice or dropped; at least so many hand-overs."""
     results = []
-    with path(rig, delay), no_probes(rig), captured(rig, name):
+    with path(rig, delay), faithful_nics(rig), no_probes(rig), captured(rig, name):
         counts = Counts(rig)
         yield results
         counts.end()
