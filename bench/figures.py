@@ -1,0 +1,91 @@
+"""
+The figures: which cases each has, and how many rounds are enough. Those that are no sweeps
+over cases have files of their own (breakeven.py, costs.py, memory.py).
+
+A figure's run(stage, rounds, done) returns its part of out/bench.json, and calls done() with
+as much as there is after each round.
+"""
+
+import functools
+from collections import namedtuple
+
+import breakeven
+import costs
+import memory
+from cases import ORDINARY, PIPES, WAYS, Case
+from sweep import sweep
+
+# size: MiB of a transfer, in real and in virtual time; one of the stage's files
+SIZE, VIRTUAL_SIZE = 64, 16
+BURNERS = range(4)
+SIZES = (64, 128, 256, 1024)
+FEW = ("vpipe", "native")
+
+Figure = namedtuple("Figure", "title run stage rounds")
+
+
+def cells(results):
+    return {"cells": [{**case._asdict(), "runs": runs} for case, runs in results.items()]}
+
+
+def run_sweep(wanted, stage, rounds, done):
+    return cells(sweep(stage, wanted(stage), rounds, lambda results: done(cells(results))))
+
+
+def size(stage):
+    return VIRTUAL_SIZE if stage.virtual else SIZE
+
+
+def co_located(pipe, stage):
+    return [Case(pipe, way.name, burners, size(stage))
+            for burners in BURNERS for way in WAYS[pipe]]
+
+
+def sizes(pipe, stage):
+    return [Case(pipe, way, 2, mebibytes) for mebibytes in sorted(stage.sizes)
+            for way in (ORDINARY[pipe], *FEW)]
+
+
+def cpu(stage):
+    return [Case(pipe, way, 0, size(stage) if stage.virtual else 256)
+            for pipe, ways in (("file_to_socket", ("read 64 KiB", "sendfile", *FEW)),
+                               ("socket_to_socket", ("read 64 KiB", *FEW)))
+            for way in ways]
+
+
+def caches(stage):
+    return [Case("file_to_socket", way, 0, size(stage), cache)
+            for cache in ("cold", "warm") for way in ("read 64 KiB", "sendfile", *FEW)]
+
+
+def scheduling(stage):
+    return [Case("file_to_socket", way, burners, size(stage))
+            for burners in BURNERS for way in ("sendfile", *FEW)]
+
+
+def _sweep(title, wanted, rounds, **stage):
+    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds)
+
+
+LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",
+                            "file_to_file"), strict=True))
+FIGURES = {
+    **{f"fig4{letter}": _sweep(f"{PIPES[pipe]}, co-located domains",
+                               functools.partial(co_located, pipe), 3)
+       for letter, pipe in LETTERS.items()},
+    **{f"fig5{letter}": _sweep(f"{PIPES[pipe]}, sizes, two co-located domains",
+                               functools.partial(sizes, pipe), 3)
+       for letter, pipe in LETTERS.items()},
+    "fig6": _sweep("CPU time", cpu, 3),
+    "caches": _sweep("cold and warm caches", caches, 3),
+    "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
+                     scheduler="credit"),
+    "credit2": _sweep("file → socket with the credit2 scheduler", scheduling, 3,
+                      scheduler="credit2"),
+    "breakeven": Figure("small transfers", breakeven.run, {}, 3),
+    "costs": Figure("requests, events and grants", costs.run, {}, 1),
+    "memory": Figure("memory of open operations", memory.run, {}, 1),
+}
+SMOKE = [Case(pipe, way, 0, VIRTUAL_SIZE)
+         for pipe in PIPES for way in (ORDINARY[pipe], *FEW)]
+SMOKE += [Case("file_to_socket", way, 2, VIRTUAL_SIZE) for way in ("sendfile", *FEW)]
