@@ -80,6 +80,9 @@ FIGURES = {
     "caches": _sweep("cold and warm caches", caches, 3),
     "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
                      scheduler="credit"),
+    # Does it wait for time slices? Then this is better.
+    "credit-1ms": _sweep("file → socket, credit with slices of 1 ms", scheduling, 3,
+                         scheduler="credit sched_credit_tslice_ms=1"),
     "credit2": _sweep("file → socket with the credit2 scheduler", scheduling, 3,
                       scheduler="credit2"),
     "breakeven": Figure("small transfers", breakeven.run, {}, 3),

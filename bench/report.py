@@ -224,32 +224,44 @@ def memory(figure):
                   "MiB, dom0", "MiB, guest", "of it MiB of pages of data in dom0"], rows)
 
 
-SCHEDULERS = """\
-Why it is not monotonic: Xen's credit scheduler lets a vCPU that wakes run before those that
-only burn, as long as it has used less than its share (boost, 10 ms ticks); when it has used
-more it waits for its turn, one time slice (30 ms) for each other busy domain. A sending guest
-sleeps and wakes with its disk and its network card. With one busy domain its share is a half,
-which is less than it wants, so it runs out of boost and waits 30 ms again and again. With more
-domains its share is smaller, it is scheduled in shorter turns, and between them its sockets
-and rings fill and drain in larger batches: which of the two counts for more depends on how
-dom0's wake-ups fall into the ticks. credit2 has no boost but a runqueue by credit, and turns
-of 2 ms or so (ratelimit 1 ms, 10 ms at most). credit is the paper's (Xen 4.1) and is what
-Figures 4 and 5 mean; credit2 is today's default and what all others here use.
-"""
+SCHEDULERS = ("credit", "credit-1ms", "credit2")
+# What a guest's throughput is made of: its share of the CPU, by the CPU time it takes.
+MADE_OF = (("MB/s", "mb_per_s", 1), ("of the CPU, %", "domu_share", 1),
+           ("CPU s / GB", "domu_cpu_s_per_gb", 2), ("events to the guest / GB",
+                                                   "events_guest_per_gb", 0))
 
 
 def schedulers(figures, suffix):
-    found = {name: Cells(figures[name + suffix]) for name in ("credit", "credit2")
-             if name + suffix in figures}
     lines = []
-    for name, cells in found.items():
-        lines += [f"**{name}**", *rates(cells, "burners")]
-        for n in cells.values("burners")[1:]:
-            lines.append(f"- sendfile with {n} busy: {number(of_own(cells, 'sendfile', n))} of its "
-                         f"own with none, vPipe {number(of_own(cells, 'vpipe', n))}, native "
+    for name in SCHEDULERS:
+        if name + suffix not in figures:
+            continue
+        cells = Cells(figures[name + suffix])
+        busy = cells.values("burners")
+        lines += [f"**{name}**", *rates(cells, "burners"), "sendfile:"]
+        rows = [[title, *(text(cells.get(metric, way="sendfile", burners=n), digits)
+                          for n in busy)] for title, metric, digits in MADE_OF]
+        lines += table(["", *(f"{n} busy" for n in busy)], rows)
+        for n in busy[1:]:
+            lines.append(f"- with {n} busy, of its own speed with none: sendfile "
+                         f"{number(of_own(cells, 'sendfile', n))}, vPipe "
+                         f"{number(of_own(cells, 'vpipe', n))}, native "
                          f"{number(of_own(cells, 'native', n))}")
-        lines += monotonic(cells, "sendfile") + [""]
-    return [*lines, SCHEDULERS]
+        lines += [*monotonic(cells, "sendfile"), *made_of(cells), ""]
+    return lines
+
+
+def made_of(cells):
+    """Is it the share of the CPU that changes, or what a byte takes?"""
+    busy = cells.values("burners")
+    shares, needs = ([cells.get(metric, way="sendfile", burners=n) for n in busy]
+                     for metric in ("domu_share", "domu_cpu_s_per_gb"))
+    if any(one is None for one in (*shares, *needs)):
+        return []
+    return [f"- From {a} to {b} busy domains the guest's share of the CPU changes by a factor of "
+            f"{number(ratio(shares[b], shares[a]))}, what a byte takes of it by "
+            f"{number(ratio(needs[b], needs[a]))}; a fair share is {100 / (b + 1):.0f} %."
+            for a, b in zip(busy, busy[1:])]
 
 
 def section(name, figure, out):
@@ -306,10 +318,10 @@ def report(bench, out):
     order = [name + suffix for name in FIGURES for suffix in ("", VIRTUAL)]
     for name in (name for name in order if name in figures):
         base = name.removesuffix(VIRTUAL)
-        if base == "credit2" and name.replace(base, "credit") in figures:
-            continue        # they are one section
-        if base in ("credit", "credit2"):
-            suffix = name[len(base):]
+        suffix = name[len(base):]
+        if base in SCHEDULERS:      # one section for all of them
+            if base != next(one for one in SCHEDULERS if one + suffix in figures):
+                continue
             lines += [f"## Schedulers{' (virtual time)' if suffix else ''}", "",
                       *schedulers(figures, suffix), ""]
         else:

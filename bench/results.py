@@ -11,6 +11,10 @@ def value(run, metric):
         return None
     if metric in run:
         return run[metric]
+    if metric == "domu_share":                      # of the guest's CPU, in per cent
+        return 100 * run["domu_cpu_s"] / run["seconds"]
+    if metric == "events_guest_per_gb":
+        return sum(run["events_guest"].values()) / (run["bytes"] / 1e9)
     seconds, _, per = metric.partition("_per_gb")      # "domu_cpu_s_per_gb", "threads.vpipe_per_gb"
     del per
     kind, _, name = seconds.partition(".")

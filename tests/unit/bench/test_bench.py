@@ -20,7 +20,8 @@ from sweep import groups, rotated  # noqa: E402
 
 def run(rate, **more):
     return {"bytes": 10 ** 9, "seconds": 1, "mb_per_s": rate, "domu_cpu_s": 0.5, "dom0_cpu_s": 1,
-            "xen_cpu_s": 0, "threads": {"netback": 0.2}, "stats": {}, **more}
+            "xen_cpu_s": 0, "threads": {"netback": 0.2}, "stats": {}, "events_guest": {"eth0": 5},
+            **more}
 
 
 def cell(rates, **what):
@@ -73,6 +74,8 @@ def test_value():
     assert value(half, "domu_cpu_s_per_gb") == 1
     assert value(half, "threads.netback_per_gb") == 0.4
     assert value(half, "threads.vpipe_per_gb") == 0
+    assert value(half, "domu_share") == 50
+    assert value(half, "events_guest_per_gb") == 10
 
 
 def test_order():
