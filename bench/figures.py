@@ -1,6 +1,6 @@
 """
 The figures: which cases each has, and how many rounds are enough. Those that are no sweeps
-over cases have files of their own (breakeven.py, costs.py, memory.py).
+over cases have files of their own (breakeven.py, costs.py, growth.py, memory.py).
 
 A figure's run(stage, rounds, done) returns its part of out/bench.json, and calls done() with
 as much as there is after each round.
@@ -11,6 +11,7 @@ from collections import namedtuple
 
 import breakeven
 import costs
+import growth
 import memory
 from cases import ORDINARY, PIPES, WAYS, Case
 from sweep import sweep
@@ -87,6 +88,7 @@ FIGURES = {
                       scheduler="credit2"),
     "breakeven": Figure("small transfers", breakeven.run, {}, 3),
     "costs": Figure("requests, events and grants", costs.run, {}, 1),
+    "growth": Figure("how the cost grows", growth.run, {}, 3),
     "memory": Figure("memory of open operations", memory.run, {}, 1),
 }
 SMOKE = [Case(pipe, way, 0, VIRTUAL_SIZE)

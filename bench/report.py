@@ -215,6 +215,14 @@ def costs(figure):
                   "unmapped", "attach µs", "return µs", "retransmits dom0 / guest"], rows)
 
 
+def growth(figure):
+    metrics = (("dom0_cpu_s_per_gb", 3), ("domu_cpu_s_per_gb", 3), ("requests_per_gb", 0))
+    rows = [[row["what"], str(row["number"]),
+             *(text(summary([run[metric] for run in row["runs"]]), digits)
+               for metric, digits in metrics)] for row in figure["growth"]]
+    return table(["", "", "dom0 CPU s / GB", "domU CPU s / GB", "ring requests / GB"], rows)
+
+
 def memory(figure):
     rows = [[str(row["asked"]), str(row["open"]),
              f"{row['dom0_kib'] / row['asked']:.0f}", f"{row['guest_kib'] / row['asked']:.0f}",
@@ -300,6 +308,8 @@ def section(name, figure, out):
         drawn = plot.small(drawing, small_rates(figure, "kept"), "kept connection")
     elif base == "costs":
         lines += costs(figure)
+    elif base == "growth":
+        lines += growth(figure)
     elif base == "memory":
         lines += memory(figure)
     if drawn:

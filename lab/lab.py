@@ -103,9 +103,9 @@ class Lab:
     """
     dom0_vcpus, guest_vcpus: dom0 lives on the first CPUs, guests on the last;
     cpus, memory (MiB): of the whole machine; defences: with all that a kernel
-    does against attackers; scheduler: of Xen ("credit", "credit2",
-    and then its options; None: its own choice); virtual: see above; boot: cold, without a snapshot; timeout: seconds from each start to
-    the end, whatever happens.
+    does against attackers; scheduler: of Xen ("credit", "credit2", and then its
+    options; None: its own choice); virtual: see above; boot: cold, without a
+    snapshot; timeout: seconds from each start to the end, whatever happens.
     """
 
     def __init__(self, dom0_vcpus=1, guest_vcpus=1, cpus=2, memory=5120, dom0_memory=3072,
