@@ -16,8 +16,7 @@ import memory
 from cases import ORDINARY, PIPES, WAYS, Case
 from sweep import sweep
 
-# size: MiB of a transfer, in real and in virtual time; one of the stage's files
-SIZE, VIRTUAL_SIZE = 64, 16
+SIZE = 64       # MiB of a transfer; one of the stage's files
 BURNERS = range(4)
 SIZES = (64, 128, 256, 1024)
 FEW = ("vpipe", "native")
@@ -33,12 +32,8 @@ def run_sweep(wanted, stage, rounds, done):
     return cells(sweep(stage, wanted(stage), rounds, lambda results: done(cells(results))))
 
 
-def size(stage):
-    return VIRTUAL_SIZE if stage.virtual else SIZE
-
-
-def co_located(pipe, stage):
-    return [Case(pipe, way.name, burners, size(stage))
+def co_located(pipe, _):
+    return [Case(pipe, way.name, burners, SIZE)
             for burners in BURNERS for way in WAYS[pipe]]
 
 
@@ -47,20 +42,20 @@ def sizes(pipe, stage):
             for way in (ORDINARY[pipe], *FEW)]
 
 
-def cpu(stage):
-    return [Case(pipe, way, 0, size(stage) if stage.virtual else 256)
+def cpu(_):
+    return [Case(pipe, way, 0, SIZE)
             for pipe, ways in (("file_to_socket", ("read 64 KiB", "sendfile", *FEW)),
                                ("socket_to_socket", ("read 64 KiB", *FEW)))
             for way in ways]
 
 
-def caches(stage):
-    return [Case("file_to_socket", way, 0, size(stage), cache)
+def caches(_):
+    return [Case("file_to_socket", way, 0, SIZE, cache)
             for cache in ("cold", "warm") for way in ("read 64 KiB", "sendfile", *FEW)]
 
 
-def scheduling(stage):
-    return [Case("file_to_socket", way, burners, size(stage))
+def scheduling(_):
+    return [Case("file_to_socket", way, burners, SIZE)
             for burners in BURNERS for way in ("sendfile", *FEW)]
 
 
@@ -91,6 +86,6 @@ FIGURES = {
     "growth": Figure("how the cost grows", growth.run, {}, 3),
     "memory": Figure("memory of open operations", memory.run, {}, 1),
 }
-SMOKE = [Case(pipe, way, 0, VIRTUAL_SIZE)
+SMOKE = [Case(pipe, way, 0, SIZE)
          for pipe in PIPES for way in (ORDINARY[pipe], *FEW)]
-SMOKE += [Case("file_to_socket", way, 2, VIRTUAL_SIZE) for way in ("sendfile", *FEW)]
+SMOKE += [Case("file_to_socket", way, 2, SIZE) for way in ("sendfile", *FEW)]

@@ -19,16 +19,17 @@ DEVICE = "/sys/bus/xen-backend/devices/vpipe-1-0"
 BUSY = 0.15         # of the machine: what others may use while something is measured
 TRIES = 3           # of a measurement that others spoil
 DEADLINE = 580      # seconds for one transfer
-# Whose time it is: the name of a thread of dom0.
+# Whose time it is: the name of a thread of dom0. Programs come and go: theirs is the rest.
 THREADS = (("vpipe", re.compile(r"vpback/")), ("blkback", re.compile(r"\d+\.xvd")),
            ("netback", re.compile(r"vif\d+\.")), ("softirq", re.compile(r"ksoftirqd/")),
            ("worker", re.compile(r"kworker/")))
+NO_SUMS = re.compile(r".*_(mean|max)|credits")  # of the statistics: nothing to subtract
 COUNTERS = (f"grep -H . /proc/[0-9]*/comm /proc/[0-9]*/schedstat {DEVICE}/statistics/*"
             " /proc/interrupts 2>/dev/null || :")
 
 
 def _kind(thread):
-    return next((kind for kind, name in THREADS if name.match(thread)), "programs")
+    return next((kind for kind, name in THREADS if name.match(thread)), None)
 
 
 def _interrupts(lines):
@@ -52,12 +53,12 @@ def _parse(text):
             times[words[2]] = int(value.split()[0]) / 1e9
         elif words[-1] == "interrupts":
             interrupts.append(value)
-        else:
+        elif not NO_SUMS.fullmatch(words[-1]):
             stats[words[-1]] = int(value)
     threads = {}
     for pid, seconds in times.items():
-        kind = _kind(names.get(pid, ""))
-        threads[kind] = threads.get(kind, 0) + seconds
+        if kind := _kind(names.get(pid, "")):
+            threads[kind] = threads.get(kind, 0) + seconds
     return {"threads": threads, "stats": stats, "events_dom0": _interrupts(interrupts)}
 
 

@@ -122,16 +122,17 @@ def why_sizes(cells):
 
 def processors(cells):
     rows = []
-    kinds = ("vpipe", "netback", "blkback", "softirq", "worker", "programs")
+    kinds = ("vpipe", "netback", "blkback", "softirq", "worker")
     for cell in cells.cells:
         which = {"pipe": cell["pipe"], "way": cell["way"]}
         parts = [cells.get(f"{metric}_per_gb", **which)
                  for metric in ("domu_cpu_s", "dom0_cpu_s", "xen_cpu_s")]
-        threads = [cells.get(f"threads.{kind}_per_gb", **which) for kind in kinds]
+        threads = [cells.get(metric, **which) for metric in
+                   (*(f"threads.{kind}_per_gb" for kind in kinds), "rest_of_dom0_per_gb")]
         rows.append([PIPES[cell["pipe"]], shown(cell["way"]), *(text(one, 2) for one in parts),
                      *("-" if one is None else f"{one.median:.2f}" for one in threads)])
     return table(["CPU s / GB", "", "domU", "dom0", "rest of Xen",
-                  *(f"dom0: {kind}" for kind in kinds)], rows)
+                  *(f"dom0: {kind}" for kind in kinds), "dom0: the rest"], rows)
 
 
 def why_cpu(cells):
@@ -146,7 +147,7 @@ def why_cpu(cells):
                      "that of native.")
     return [*lines,
             "- The disks are RAM disks that blkback uses without a loop thread, so the paper's "
-            "loop thread has no bar here. Time in softirqs counts for the thread that was "
+            "loop thread has no column here. Time in softirqs counts for the thread that was "
             "interrupted; kernel threads and dom0's whole are different clocks (its scheduler's, "
             "Xen's)."]
 
@@ -191,6 +192,10 @@ def breakeven(figure):
     return lines, points
 
 
+def mean(stats, whole, number_of):
+    return f"{stats[whole] / stats[number_of]:.0f}" if stats.get(number_of) else "-"
+
+
 def costs(figure):
     rows = []
     for row in figure["costs"]:
@@ -201,14 +206,15 @@ def costs(figure):
         to_dom0 = sum(dom0.get(name, 0) for name in dom0 if name.startswith(("vif1.", "blkif"))
                       or name == "vpipe-back")
         to_guest = sum(guest.get(name, 0) for name in guest
-                       if name.startswith(("eth0", "blkif", "vpipe")))
+                       if name.startswith(("vif", "blkif", "vpipe")))
         rows.append([size_text(row["bytes"]), row["kind"], shown(row["way"]),
                      f"{stats.get('requests_total', 0) * per:.2f}",
                      f"{dom0.get('vpipe-back', 0) * per:.2f}",
                      f"{stats.get('events_total', 0) * per:.2f}",
                      f"{to_dom0 * per:.1f}", f"{to_guest * per:.1f}",
                      *(f"{grants[name] * per:.1f}" for name in ("copied", "mapped", "unmapped")),
-                     *(str(stats.get(f"{name}_us_mean", 0)) for name in ("attach", "return")),
+                     mean(stats, "attach_us_total", "attaches_total"),
+                     mean(stats, "return_us_total", "detaches_total"),
                      f"{stats.get('retransmits_total', 0)} / {row['retransmits_guest']}"])
     return table(["of each transfer", "connection", "", "ring requests", "vPipe events to dom0",
                   "to the guest", "all events to dom0", "to the guest", "grants copied", "mapped",

@@ -13,6 +13,8 @@ def value(run, metric):
         return run[metric]
     if metric == "domu_share":                      # of the guest's CPU, in per cent
         return 100 * run["domu_cpu_s"] / run["seconds"]
+    if metric == "rest_of_dom0_per_gb":             # programs, what they call, interrupts
+        return (run["dom0_cpu_s"] - sum(run["threads"].values())) / (run["bytes"] / 1e9)
     if metric == "events_guest_per_gb":
         return sum(run["events_guest"].values()) / (run["bytes"] / 1e9)
     seconds, _, per = metric.partition("_per_gb")      # "domu_cpu_s_per_gb", "threads.vpipe_per_gb"

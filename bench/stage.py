@@ -26,7 +26,7 @@ STREAM_MIB = 16
 MKFS = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0"
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
 REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 5120, "memory": 7168}
-VIRTUAL = {"sizes": (64, 16), "dom0_memory": 1536, "memory": 3072}
+VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
 
 
 class Stage(Lab):

@@ -75,6 +75,7 @@ def test_value():
     assert value(half, "threads.netback_per_gb") == 0.4
     assert value(half, "threads.vpipe_per_gb") == 0
     assert value(half, "domu_share") == 50
+    assert value(half, "rest_of_dom0_per_gb") == 1.6
     assert value(half, "events_guest_per_gb") == 10
 
 
@@ -97,7 +98,7 @@ def test_counters():
         "/proc/interrupts:  61:    4    3  xen-dyn    -event     vpipe-back",
         "/proc/interrupts:   1:    4    3  xen-percpu -virq      timer0"])
     got = measure._parse(text_)
-    assert got == {"threads": {"vpipe": 2, "netback": 1, "blkback": 0.5, "programs": 0.5},
+    assert got == {"threads": {"vpipe": 2, "netback": 1, "blkback": 0.5},
                    "stats": {"requests_total": 12}, "events_dom0": {"vpipe-back": 7}}
     assert measure.grown({"a": 3, "b": 1}, {"a": 1, "b": 1}) == {"a": 2}
 
