@@ -83,6 +83,8 @@ def main():
     if not all(map(chosen, args.figures)):
         parser.error("no such figure")
     bench, keys, failed = load(), [], []
+    if args.virtual:
+        wanted = [name for name in wanted if FIGURES[name].virtual]
     for name in [] if args.report else wanted:
         keys.append(name + (VIRTUAL if args.virtual else ""))
         try:

@@ -47,7 +47,10 @@ class Stage(Lab):
 
     @contextlib.contextmanager
     def burning(self, number, percent=100):
-        """So many of the other guests want that much of the CPU."""
+        """
+        So many of the other guests want that much of the CPU. At the end they are told to
+        stop; a restore stops them for sure.
+        """
         jobs = []
         for guest in self.burners[:number]:
             jobs.append(guest.spawn(f"exec /tmp/vpload {percent}", stdin=None))
@@ -55,8 +58,6 @@ class Stage(Lab):
         yield
         for job in jobs:
             job.kill()
-        for job in jobs:
-            job.wait(60)
 
     def file(self, mebibytes):
         """A file of just so many."""
