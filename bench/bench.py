@@ -3,8 +3,8 @@
 The micro-benchmarks of the paper's section 5.1, in the lab: `make bench`.
 
 out/bench.json has every measurement, out/bench.md the report, with drawings beside it. Each
-figure can be made by itself; those that were made before stay in bench.json. With --virtual a
-figure is made in virtual time (docs/benchmark.md). Emulated: compare, do not quote.
+figure can be made by itself, in virtual or in real time (docs/benchmark.md); those that were
+made before stay in bench.json. Emulated: compare, do not quote.
 """
 
 import argparse
@@ -30,6 +30,13 @@ BEGIN, END = "<!-- bench: made by make bench -->", "<!-- bench: end -->"
 def chosen(word):
     """Figures that the user means: one, or all that begin so."""
     return [word] if word in FIGURES else [name for name in FIGURES if name.startswith(word)]
+
+
+def jobs(names, only):
+    """(figure, in virtual time?)"""
+    return [(name, virtual) for virtual in (True, False) for name in names
+            if only in (None, "virtual" if virtual else "real")
+            and (FIGURES[name].virtual or not virtual)]
 
 
 def load():
@@ -65,7 +72,7 @@ def write_report(bench):
     REPORT.write_text(report(bench, OUT.parent) + "\n")
     readme = README.read_text()
     head, found, rest = readme.partition(BEGIN)
-    if found and "fig4a" in bench["figures"]:
+    if found and {"fig4a", "fig4a" + VIRTUAL} & set(bench["figures"]):
         tail = rest.partition(END)[2]
         README.write_text("\n".join([f"{head}{BEGIN}", *summary_lines(bench), f"{END}{tail}"]))
 
@@ -75,7 +82,7 @@ def main():
     parser.add_argument("figures", nargs="*", metavar="FIGURE",
                         help=f"of {', '.join(FIGURES)} (all); fig4 is fig4a to fig4d")
     parser.add_argument("--rounds", type=int, help="how often (3; counts: once)")
-    parser.add_argument("--virtual", action="store_true", help="in virtual time")
+    parser.add_argument("--time", choices=("virtual", "real"), help="in one only (in both)")
     parser.add_argument("--report", action="store_true",
                         help="measure nothing, write the report of what there is")
     args = parser.parse_args()
@@ -83,12 +90,10 @@ def main():
     if not all(map(chosen, args.figures)):
         parser.error("no such figure")
     bench, keys, failed = load(), [], []
-    if args.virtual:
-        wanted = [name for name in wanted if FIGURES[name].virtual]
-    for name in [] if args.report else wanted:
-        keys.append(name + (VIRTUAL if args.virtual else ""))
+    for name, virtual in [] if args.report else jobs(wanted, args.time):
+        keys.append(name + (VIRTUAL if virtual else ""))
         try:
-            measure(name, args.virtual, args.rounds, bench)
+            measure(name, virtual, args.rounds, bench)
         except LabError as error:
             failed.append(f"{keys[-1]}: {error}")
             say(f"{keys[-1]}: FAILED: {error}")

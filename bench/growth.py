@@ -49,8 +49,8 @@ def wanted():
         yield ("connections", number, f"{PROGRAM} --connections {number} {{peer}} {{port}} "
                f"/mnt/file pipe:0:{SHARED * MIB // number}", number, SHARED * MIB)
     for number in BLOCKS:
-        yield ("extents", number, f"{send} --repeat {REPEAT} /fs/extents-{number} {{peer}} {{port}}",
-               1, FILE_MIB * REPEAT * MIB)
+        yield ("extents", number, f"{send} --repeat {REPEAT} /fs/extents-{number} "
+               "{peer} {port}", 1, FILE_MIB * REPEAT * MIB)
 
 
 def prepare(stage):

@@ -40,16 +40,32 @@ def _row(x, summaries):
     return " ".join([str(x), *cells])
 
 
-def sweep(path, figure, over, label):
-    """Throughput over one of the cells' values; a noisy cell is not drawn."""
+def _part(of, whole):
+    """Of a summary; without a figure where that has none."""
+    if of is None or whole is None or noisy(whole) or not whole.median:
+        return None
+    return of._replace(median=of.median / whole.median, low=of.low / whole.median,
+                       high=of.high / whole.median)
+
+
+def sweep(path, figure, over, label, to=None):
+    """
+    Throughput over one of the cells' values, or, with `to`, as parts of that way's; a noisy
+    cell is not drawn.
+    """
     cells = Cells(figure)
     ways = cells.values("way")
-    rows = [_row(x, [cells.get("mb_per_s", way=way, **{over: x}) for way in ways])
-            for x in cells.values(over)]
+    rows = []
+    for x in cells.values(over):
+        found = [cells.get("mb_per_s", way=way, **{over: x}) for way in ways]
+        if to:
+            found = [_part(one, found[ways.index(to)]) for one in found]
+        rows.append(_row(x, found))
+    unit = f"part of {_title(to)}" if to else "MB/s"
     logarithmic = ["set logscale x 2"] if over == "mebibytes" else ["set xrange [-0.2:3.2]",
                                                                     "set xtics 1"]
     return _run(path, "\n".join(rows), [
-        f'set xlabel "{label}"', "set ylabel 'MB/s'", "set yrange [0:]", *logarithmic,
+        f'set xlabel "{label}"', f"set ylabel '{unit}'", "set yrange [0:]", *logarithmic,
         f"plot {_columns(ways)}"])
 
 
