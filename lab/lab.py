@@ -30,8 +30,9 @@ of the host's, lab.disk: unlike all else it stays as it is when the machine dies
 consoles are logged in out/lab/. Lab(virtual=True) is a lab in virtual time: an instruction
 takes a nanosecond, however long it does, and what is measured does not depend on what else
 the host does. The peer is then a network namespace of dom0, since two machines would not
-have the same time; and two CPUs that are busy have half a nanosecond each. LAB_ACCEL is QEMU's -accel (kvm, where it can
-run Xen). Everything ends with this process, and no wait is without a deadline.
+have the same time; and of two CPUs that are busy each has half of the time. LAB_ACCEL is
+QEMU's -accel (kvm, where it can run Xen). Everything ends with this process, and no wait is
+without a deadline.
 """
 
 import argparse
