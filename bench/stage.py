@@ -8,8 +8,8 @@ restore begins with the same.
     dom0      SOURCE, the same RAM disk, at /mnt, read-only; a SINK of its own at /fs
     peer      /tmp/stream, in memory
 
-A sink may be written in dom0 and in the guest in turn without either knowing the other's
-cache, so they are two disks of the same kind. /mnt has `file` of the first size given, and
+A sink may not be written by dom0 and the guest in turn, so they are two disks of the same
+kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has `file` of the first size given, and
 `file-N` of N MiB for each other size, all of zeros that are really there.
 """
 
@@ -23,9 +23,10 @@ from lab import ADDRESSES, TOP, Lab
 SOURCE, SINK, NATIVE_SINK = "/dev/ram0", "/dev/ram1", "/dev/ram2"
 BURNERS = 3
 STREAM_MIB = 16
+SPARE_MIB = 128     # of a sink, beside the largest file
 MKFS = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0"
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
-REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 5120, "memory": 7168}
+REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 6144, "memory": 8192}
 VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
 
 
@@ -91,10 +92,14 @@ class Stage(Lab):
     def _make_disks(self):
         fill = "".join(f"dd if=/dev/zero of={self.file(size)} bs=1M count={size} 2>/dev/null"
                        " || exit 1;" for size in self.sizes)
+        size = max(self.sizes) + SPARE_MIB
+        sinks = "".join(f"dd if=/dev/zero of={disk} bs=1M count={size} 2>/dev/null &&"
+                        f"{MKFS},nodiscard {disk} {size}M || exit 1;"
+                        for disk in (SINK, NATIVE_SINK))
         self.dom0.run(f"{MKFS} {SOURCE} && mkdir -p /mnt /fs && mount {SOURCE} /mnt || exit 1;"
-                      f"{fill} umount /mnt && mount -o ro,noload {SOURCE} /mnt &&"
-                      f"{MKFS} {SINK} && {MKFS} {NATIVE_SINK} && mount {NATIVE_SINK} /fs &&"
-                      f"xl block-attach guest {SINK},raw,xvdd,w", timeout=600)
+                      f"{fill} umount /mnt && mount -o ro,noload {SOURCE} /mnt || exit 1; {sinks}"
+                      f"mount {NATIVE_SINK} /fs && xl block-attach guest {SINK},raw,xvdd,w",
+                      timeout=600)
         self.guest.run("until [ -b /dev/xvdd ]; do usleep 20000; done; mkdir -p /mnt /fs &&"
                        "mount -o ro,noload /dev/xvdc /mnt && mount /dev/xvdd /fs", timeout=120)
 

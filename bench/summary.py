@@ -10,8 +10,8 @@ import statistics
 from collections import namedtuple
 
 NOISY = 0.25        # of the spread; more is no figure
-SAFETY = 2          # what the tolerance has over the spread that was measured
-LEAST = 0.02        # and what it is at least
+SAFETY = 2          # what the tolerance has over what lay between the medians measured
+LEAST = 0.02        # and what it is at least, as a part
 
 Summary = namedtuple("Summary", "median low high number")
 
@@ -51,10 +51,18 @@ def ratio(of, to):
     return of.median / to.median
 
 
-def tolerance(values):
-    """How far a later measurement may be from the median of these, as a part of it."""
-    of = summary(values)
-    return max(SAFETY * (of.high - of.low) / abs(of.median) if of.median else 0, LEAST)
+def medians(values, number):
+    """Of each so many that follow one another."""
+    return [statistics.median(values[at:at + number]) for at in range(len(values) - number + 1)]
+
+
+def tolerance(values, number):
+    """
+    How far the median of so many later measurements may be from that of these: in their own
+    unit, since a part of what is nearly nothing says nothing.
+    """
+    of = summary(medians(values, number))
+    return max(SAFETY * (of.high - of.low), LEAST * abs(statistics.median(values)))
 
 
 def crossing(sizes, ours, theirs):

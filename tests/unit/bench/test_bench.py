@@ -4,8 +4,6 @@ import math
 import pathlib
 import sys
 
-import pytest
-
 TOP = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(TOP / "bench"), str(TOP / "lab")]
 import measure  # noqa: E402
@@ -14,7 +12,7 @@ import smoke  # noqa: E402
 from cases import PIPES, WAYS, Case  # noqa: E402
 from figures import FIGURES, SMOKE  # noqa: E402
 from results import Cells, value  # noqa: E402
-from summary import crossing, noisy, ratio, spread, summary, text, tolerance  # noqa: E402
+from summary import crossing, medians, noisy, ratio, spread, summary, text, tolerance  # noqa: E402
 from sweep import groups, rotated  # noqa: E402
 
 
@@ -54,9 +52,11 @@ def test_ratio():
 
 
 def test_tolerance():
-    assert tolerance([100, 100]) == 0.02
-    assert tolerance([95, 100, 105]) == pytest.approx(0.2)
-    assert tolerance([0, 0]) == 0.02
+    assert medians([1, 5, 3, 4], 3) == [3, 4]
+    assert tolerance([100, 100], 1) == 2
+    assert tolerance([95, 100, 105], 1) == 20
+    assert tolerance([95, 100, 105, 300], 3) == 10
+    assert tolerance([0, 0], 1) == 0
 
 
 def test_crossing():
@@ -105,14 +105,14 @@ def test_counters():
 
 def test_smoke():
     measured = {"x": {"mb_per_s": [100]}}
-    expected = {"x": {"mb_per_s": {"value": 100, "tolerance": 0.05}}}
+    expected = {"x": {"mb_per_s": {"value": 100, "tolerance": 5}}}
     assert [row[-1] for row in smoke.compare(measured, expected)] == [True]
     assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [94]}}, expected)] == [False]
     assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [106]}}, expected)] == [False]
     assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [None]}}, expected)] == [False]
     assert [row[-1] for row in smoke.compare(measured, {})] == [False]
     learned = smoke.learned({"x": {"mb_per_s": [95, 100, 105]}})
-    assert learned == {"x": {"mb_per_s": {"value": 100, "tolerance": 0.2}}}
+    assert learned == {"x": {"mb_per_s": {"value": 100, "tolerance": 2}}}
     assert len({smoke.name(case) for case in SMOKE}) == len(SMOKE)
 
 
