@@ -91,6 +91,8 @@ def main():
     if args.learn:
         EXPECTED.write_text(json.dumps({**which, "rounds": args.learn,
                                         "cases": learned(measured)}, indent=2) + "\n")
+    if not EXPECTED.exists():
+        return f"smoke: FAILED: there is no bench/expected.json: --learn {3 * ROUNDS}"
     expected = json.loads(EXPECTED.read_text())
     if {key: expected[key] for key in which} != which:
         print(f"smoke: bench/expected.json is of other versions: {expected['dom0_kernel']}, "
