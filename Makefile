@@ -3,6 +3,9 @@
 #   make demo         build all, boot the lab, send one file three ways, a table
 #   make check        the tests; JUnit in out/
 #   make check-all    also the long ones: other filesystems, concurrency, power cuts
+#   make bench        the paper's micro-benchmarks: out/bench.md (hours; see
+#                     docs/benchmark.md for parts of it)
+#   make bench-smoke  is vPipe as fast as it was? three minutes, in virtual time
 #   make bench-fairness  do guests share dom0 by weight? out/fairness.json and .svg
 #   make lab-shell    a console in the lab's dom0
 #   make modules      vpipe-front.ko, vpipe-back.ko for the lab's kernel: build/modules
@@ -17,14 +20,14 @@
 
 PYTHON := /usr/bin/python3
 
-.PHONY: all modules programs payload demo bench-fairness check check-all check-unit check-system lint \
-	install clean distclean
+.PHONY: all modules programs payload demo bench bench-smoke bench-fairness check check-all check-unit \
+	check-system lint install clean distclean
 all: modules programs
 
 include lab/lab.mk
 
 SOURCES := $(shell find Kbuild compat include frontend backend libvpipe tools \
-	lab/xencpu.c tests/programs tests/counts tests/forge tests/pmem tests/inject tests/crash/vpcrash.c \
+	lab/xencpu.c bench/vpload.c tests/programs tests/counts tests/forge tests/pmem tests/inject tests/crash/vpcrash.c \
 	-type f)
 
 build/payload/id: build/root.key lab/build-payload.sh $(SOURCES)
@@ -34,6 +37,13 @@ modules programs payload: build/payload/id
 
 demo: lab-setup build/images/id build/payload/id
 	@$(PYTHON) lab/demo.py
+
+bench: lab-setup build/images/id build/payload/id
+	lab/setup.sh gnuplot-nox
+	@$(PYTHON) bench/bench.py
+
+bench-smoke: lab-setup build/images/id build/payload/id
+	@$(PYTHON) bench/smoke.py
 
 bench-fairness: build/images/id build/payload/id
 	lab/setup.sh gnuplot-nox

@@ -167,14 +167,19 @@ class Agent:
 
 
 class Host:
-    """A machine to run commands on: by its own agent, or through another's."""
+    """
+    A machine to run commands on: by its own agent, or through another's (via: its address
+    there; netns: it is only a network namespace there).
+    """
 
-    def __init__(self, name, agent, via=None):
-        self.name, self.agent, self.via = name, agent, via
+    def __init__(self, name, agent, via=None, netns=None):
+        self.name, self.agent, self.via, self.netns = name, agent, via, netns
 
     def spawn(self, command, stdin=b""):
         if self.via:
             command = f"exec labrun {self.via} {shlex.quote(command)}"
+        if self.netns:
+            command = f"exec ip netns exec {self.netns} sh -c {shlex.quote(command)}"
         return self.agent.spawn(command, stdin)
 
     def run(self, command, timeout=60, check=True, stdin=b""):

@@ -22,7 +22,7 @@ copy() {	# TO FOLDER...
 	done
 }
 $sudo mkdir -p build/root/src/bin
-copy $src Kbuild compat include frontend backend libvpipe tools lab tests
+copy $src Kbuild compat include frontend backend libvpipe tools lab tests bench
 # The modules a second time: there calls fail when a test says so.
 copy build/root/src/faulty Kbuild compat include frontend backend
 kernel=$(cd build/root && find usr/src -maxdepth 1 -name 'linux-headers-*-amd64' | sort -V | tail -n 1)
@@ -37,6 +37,7 @@ in_root make -s -C /src/vpipe/libvpipe -j"$jobs" O=/src/libvpipe
 in_root make -s -C /src/vpipe/tools -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root make -s -C /src/vpipe/tests/programs -j"$jobs" O=/src/bin LIBVPIPE=/src/libvpipe
 in_root cc -O2 -Wall -o /src/bin/xencpu /src/vpipe/lab/xencpu.c -lxenctrl
+in_root cc -O2 -Wall -static -o /src/bin/vpload /src/vpipe/bench/vpload.c
 in_root cc -O2 -Wall -o /src/bin/vpcount /src/vpipe/tests/counts/vpcount.c -lxenctrl -lxenstore
 in_root cc -O2 -Wall -o /src/bin/vpcrash /src/vpipe/tests/crash/vpcrash.c \
 	/src/vpipe/tests/programs/pattern.c
@@ -60,8 +61,10 @@ deliver() {	# SIDE FILE...
 }
 deliver all
 deliver dom0 modules/vpipe-back.ko modules/vpipe-back-faulty.ko bin/vpipectl bin/vpipe-send \
-	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/vptest bin/xencpu bin/vpcount bin/vpcrash
+	bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay bin/vptest bin/xencpu bin/vpcount bin/vpcrash \
+	bin/vpipe-sink
 deliver guest modules/vpipe-front.ko modules/vpipe-front-faulty.ko modules/vpipe-forge.ko \
-	modules/vpipe-pmem.ko bin/vpipe-send bin/vptest bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay
+	modules/vpipe-pmem.ko bin/vpipe-send bin/vptest bin/vpipe-cp bin/vpipe-recv bin/vpipe-relay \
+	bin/vpload
 deliver peer bin/vpipe-sink bin/vpipe-send bin/vptest
 touch build/payload/id

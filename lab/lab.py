@@ -27,8 +27,12 @@ host on a second one, and a wire between them.
 
 build/payload/{all,dom0,guest,peer}/ is unpacked to /payload of each side. DISK is a file
 of the host's, lab.disk: unlike all else it stays as it is when the machine dies. The
-consoles are logged in out/lab/. LAB_ACCEL is QEMU's -accel (kvm, where it can
-run Xen). Everything ends with this process, and no wait is without a deadline.
+consoles are logged in out/lab/. Lab(virtual=True) is a lab in virtual time: an instruction
+takes a nanosecond, however long it does, and what is measured does not depend on what else
+the host does. The peer is then a network namespace of dom0, since two machines would not
+have the same time; and of two CPUs that are busy each has half of the time. LAB_ACCEL is
+QEMU's -accel (kvm, where it can run Xen). Everything ends with this process, and no wait is
+without a deadline.
 """
 
 import argparse
@@ -55,16 +59,19 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 IMAGES = TOP / "build/images"
 SNAPSHOTS = TOP / "build/lab"
 OUT = TOP / "out/lab"
-SNAPSHOTS_KEPT = 3
+SNAPSHOTS_KEPT = 6      # the demo, the tests, the benchmarks
 PAYLOAD_MIB = 256
 DISK_MIB = 320
 PEER_MEMORY = 1536
+BRIDGE_PEER = "peer"    # the namespace, and its end of the cable at the bridge
 ADDRESSES = {"dom0": "198.18.0.1", "guest": "198.18.0.2", "peer": "198.18.0.10",
              **{f"guest{n}": f"198.18.0.{n + 1}" for n in range(2, 9)}}  # 2001:db8::10, and so on
 # MiB of a guest that only runs programs, and what its kernel needs to be told then: that
 # its root is as large as it wants to be.
 SMALL = {"memory": 192, "kernel": "rootfstype=ramfs"}
 ACCEL = os.environ.get("LAB_ACCEL", "tcg,thread=multi")
+# A time that passes with instructions, and at once when there are none.
+VIRTUAL = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]
 # NICs that segment and check sums, as those of servers do: over a socket QEMU's
 # virtio-net does not.
 NIC, PEER_NIC = "vmxnet3", "e1000e"
@@ -72,6 +79,8 @@ NIC, PEER_NIC = "vmxnet3", "e1000e"
 # guests of several vCPUs lose registers, with stock kernels and no vPipe near:
 # head -c 33000000 FILE | sha256sum has another result each time.
 CPU = "max,la57=off,erms=off,fsrm=off,xsave=off"
+# QEMU does not expect that writing an MSR looks at the time, as the x2APIC's timer does.
+VIRTUAL_CPU = f"{CPU},x2apic=off"
 
 # A crash ends the run. "Fast" is what an emulated machine is better off without.
 KERNEL = "oops=panic panic=-1 net.ifnames=0 random.trust_cpu=on log_buf_len=4M"
@@ -97,16 +106,21 @@ class Lab:
     """
     dom0_vcpus, guest_vcpus: dom0 lives on the first CPUs, guests on the last;
     cpus, memory (MiB): of the whole machine; defences: with all that a kernel
-    does against attackers; boot: cold, without a snapshot; timeout: seconds
-    from each start to the end, whatever happens.
+    does against attackers; scheduler: of Xen ("credit", "credit2", and then its
+    options; None: its own choice); virtual: see above; boot: cold, without a
+    snapshot; timeout: seconds from each start to the end, whatever happens.
     """
 
     def __init__(self, dom0_vcpus=1, guest_vcpus=1, cpus=2, memory=5120, dom0_memory=3072,
-                 guest_memory=512, defences=False, boot=False, timeout=1800):
+                 guest_memory=512, defences=False, scheduler=None, virtual=False, boot=False,
+                 timeout=1800):
         self.dom0_vcpus, self.guest_vcpus, self.cpus = dom0_vcpus, guest_vcpus, cpus
         self.memory, self.dom0_memory, self.guest_memory = memory, dom0_memory, guest_memory
         self.kernel = KERNEL if defences else f"{KERNEL} {KERNEL_FAST}"
         self.xen = XEN if defences else f"{XEN} {XEN_FAST}"
+        if scheduler:
+            self.xen += f" sched={scheduler}"
+        self.virtual = virtual
         self.timeout = timeout
         self.machines, self.payload, self.watchdog = [], None, None
         self.lock = _lock()
@@ -220,7 +234,9 @@ class Lab:
         xen = self.xen_log + self.dom0.run("xl dmesg -c", timeout=30).out.splitlines()
         bad = [f"xen: {line}" for line in xen if BAD.search(line)]
         self.xen_log = []
-        logs = [(self.dom0, "dom0", "dmesg"), (self.peer, "peer", "dmesg")]
+        logs = [(self.dom0, "dom0", "dmesg")]
+        if not self.virtual:
+            logs.append((self.peer, "peer", "dmesg"))
         for name in self.dom0.run("ls /var/log/xen/console/").out.split():
             logs.append((self.dom0, name, f"cat /var/log/xen/console/{name}"))
         jobs = [(source, host.spawn(f"{command} | tail -n +{self.seen.get(source, 0) + 1}"))
@@ -270,7 +286,8 @@ on_crash = "destroy"
 
     def _main_args(self):
         return [
-            "-accel", ACCEL, "-cpu", CPU, "-smp", str(self.cpus),
+            *([*VIRTUAL, "-cpu", VIRTUAL_CPU] if self.virtual else ["-accel", ACCEL, "-cpu", CPU]),
+            "-smp", str(self.cpus),
             "-kernel", f"{IMAGES}/xen",
             "-append", f"{self.xen} dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
                        f"dom0_max_vcpus={self.dom0_vcpus} dom0_vcpus_pin",
@@ -300,9 +317,10 @@ on_crash = "destroy"
         # The host's cache outlives QEMU: nothing need be flushed from there.
         disk = ["-drive", f"file={self.disk.name},if=virtio,format=raw,cache=unsafe"]
         wires = socket.socketpair()
-        for name, args, memory, wire in (
-                ("main", self._main_args() + payload + disk, self.memory, wires[0]),
-                ("peer", self._peer_args() + payload, PEER_MEMORY, wires[1])):
+        machines = [("main", self._main_args() + payload + disk, self.memory, wires[0])]
+        if not self.virtual:
+            machines.append(("peer", self._peer_args() + payload, PEER_MEMORY, wires[1]))
+        for name, args, memory, wire in machines:
             self.machines.append(Machine(name, args, memory, wire,
                                          OUT / f"{name}.log", snapshot, mode))
         for wire in wires:
@@ -313,9 +331,10 @@ on_crash = "destroy"
         for machine in self.machines:
             machine.connect()
         self.seen, self.xen_log = {}, []
-        self.main, peer = self.machines
+        self.main = self.machines[0]
         self.dom0 = Host("dom0", self.main.agent)
-        self.peer = Host("peer", peer.agent)
+        self.peer = (Host("peer", self.main.agent, netns=BRIDGE_PEER) if self.virtual else
+                     Host("peer", self.machines[1].agent))
         self.guest = Host("guest", self.main.agent, via=ADDRESSES["guest"])
 
     def _expire(self):
@@ -328,8 +347,19 @@ on_crash = "destroy"
             machine.start()
         for machine in self.machines:
             machine.agent.ping(120)
-        self.dom0.run("until labrun peer true; do usleep 100000; done", timeout=30)
+        if self.virtual:
+            self._plug_in_peer()
+        else:
+            self.dom0.run("until labrun peer true; do usleep 100000; done", timeout=30)
         self.create_guest()
+
+    def _plug_in_peer(self):
+        """A host at dom0's bridge that is not one."""
+        address = ADDRESSES["peer"]
+        self.dom0.run(f"ip netns add {BRIDGE_PEER} && ip link add {BRIDGE_PEER} up master xenbr0"
+                      f" type veth peer name eth0 netns {BRIDGE_PEER}")
+        self.peer.run(f"ip link set lo up; ip link set eth0 up; ip addr add {address}/24 dev eth0;"
+                      f"ip addr add 2001:db8::{address.split('.')[3]}/64 dev eth0 nodad")
 
     def _make_snapshot(self, snapshot):
         print("lab: making a warm snapshot", file=sys.stderr)
@@ -353,8 +383,8 @@ on_crash = "destroy"
             shutil.rmtree(path)
 
     def _unpack(self):
-        jobs = [host.spawn(f"payload {host.name} {self.payload.mebibytes}")
-                for host in (self.dom0, self.guest, self.peer)]
+        hosts = (self.dom0, self.guest) if self.virtual else (self.dom0, self.guest, self.peer)
+        jobs = [host.spawn(f"payload {host.name} {self.payload.mebibytes}") for host in hosts]
         for job in jobs:
             job.wait(60, check=True)
 

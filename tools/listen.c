@@ -41,7 +41,7 @@ int tcp_listen(unsigned int port)
 			return fail("socket");
 	}
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, addr, len) || listen(fd, 1024)) {
+	if (bind(fd, addr, len) || listen(fd, SOMAXCONN)) {
 		fail("cannot listen");
 		close(fd);
 		return -1;

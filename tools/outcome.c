@@ -36,6 +36,17 @@ void outcome_ordinary(struct outcome *o, uint64_t bytes, int error)
 	o->reason = "not asked for";
 }
 
+void outcome_add(struct outcome *sum, const struct outcome *o)
+{
+	sum->bytes += o->bytes;
+	sum->offloaded += o->offloaded;
+	sum->copied += o->copied;
+	if (o->reason)
+		sum->reason = o->reason;
+	if (o->error)
+		sum->error = o->error;
+}
+
 void outcome_print(const struct outcome *o, const char *path)
 {
 	printf("{\"bytes\":%" PRIu64 ",\"seconds\":%.6f,\"path\":\"%s\","

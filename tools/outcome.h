@@ -23,6 +23,9 @@ void outcome_take(struct outcome *o, int64_t n);
 /* What a loop of ordinary calls says. */
 void outcome_ordinary(struct outcome *o, uint64_t bytes, int error);
 
+/* Of several: sums, and the last that was to be said. */
+void outcome_add(struct outcome *sum, const struct outcome *o);
+
 void outcome_print(const struct outcome *o, const char *path);
 
 #endif

@@ -16,6 +16,7 @@
 #include <vpipe.h>
 
 #include "options.h"
+#include "ordinary.h"
 #include "outcome.h"
 #include "tcp.h"
 
@@ -24,6 +25,8 @@ static const char *const path_names[] = { "auto", "ordinary", "offload" };
 static enum path path = PATH_AUTO;
 static int64_t length = -1;	/* of each connection; -1: to its end */
 static bool sync_data;
+static enum call call = CALL_READ_WRITE;
+static int64_t buffer = ORDINARY_BUFFER;
 
 static void help(FILE *out)
 {
@@ -32,8 +35,10 @@ static void help(FILE *out)
 	      "from its first byte to its end.\n"
 	      "\n"
 	      "  --path auto       libvpipe: by the driver domain if it can (default)\n"
-	      "  --path ordinary   recv(2) and pwrite(2) only\n"
+	      "  --path ordinary   read(2) and write(2) only\n"
 	      "  --path offload    libvpipe; fail when a whole block was written otherwise\n"
+	      "  --call NAME       this system call only: read (with write), splice\n"
+	      "  --buffer BYTES    with --call read, or the pipe's with --call splice (131072)\n"
 	      "  --count N         receive N connections, each behind the one before (1)\n"
 	      "  --offset BYTES    start there in FILE, and keep what it has (without it,\n"
 	      "                    FILE is emptied)\n"
@@ -46,42 +51,17 @@ static void help(FILE *out)
 	      "3 (--path offload) all was received, but not all by the driver domain.\n", out);
 }
 
-static int write_all(int file, const char *buf, size_t len, int64_t offset)
-{
-	while (len) {
-		ssize_t n = pwrite(file, buf, len, offset);
-
-		if (n < 0 && errno != EINTR)
-			return errno;
-		if (n > 0) {
-			buf += n;
-			len -= (size_t)n;
-			offset += n;
-		}
-	}
-	return 0;
-}
-
 static void receive_ordinary(int sock, int file, int64_t offset, uint64_t most,
 			     struct outcome *o)
 {
-	static char buf[128 << 10];
 	uint64_t got = 0;
 	int err = 0;
 
-	while (got < most && !err) {
-		uint64_t left = most - got;
-		ssize_t n = recv(sock, buf, left < sizeof(buf) ? left : sizeof(buf), 0);
-
-		if (n == 0)
-			break;
-		if (n > 0)
-			err = write_all(file, buf, (size_t)n, offset + (int64_t)got);
-		else if (errno != EINTR)
-			err = errno;
-		if (n > 0 && !err)
-			got += (uint64_t)n;
-	}
+	/* What cannot be sought in stands where it should. */
+	if (lseek(file, offset, SEEK_SET) < 0 && errno != ESPIPE)
+		err = errno;
+	if (!err)
+		err = ordinary_move(call, sock, file, most, (size_t)buffer, &got);
 	outcome_ordinary(o, got, err);
 }
 
@@ -119,7 +99,7 @@ static int receive(int sock, int file, int64_t *offset)
 	if (sync_data && !o.error && fdatasync(file))
 		o.error = errno;
 	o.seconds = outcome_now() - start;
-	outcome_print(&o, path_names[path]);
+	outcome_print(&o, path == PATH_ORDINARY ? call_name(call) : path_names[path]);
 	if (o.error || (length >= 0 && o.bytes != most))
 		rc = 1;
 	else if (path == PATH_OFFLOAD && !whole_blocks_offloaded(file, *offset, &o))
@@ -150,6 +130,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "path", required_argument, NULL, 'p' },
+		{ "call", required_argument, NULL, 'C' },
+		{ "buffer", required_argument, NULL, 'b' },
 		{ "count", required_argument, NULL, 'c' },
 		{ "offset", required_argument, NULL, 'o' },
 		{ "length", required_argument, NULL, 'l' },
@@ -166,6 +148,13 @@ int main(int argc, char **argv)
 		switch (c) {
 		case 'p':
 			good &= option_path(optarg, path_names, &path);
+			break;
+		case 'C':
+			good &= option_call(optarg, &call);
+			path = PATH_ORDINARY;
+			break;
+		case 'b':
+			good &= option_number(optarg, ORDINARY_BUFFER_MAX, &buffer) && buffer;
 			break;
 		case 'c':
 			good &= option_number(optarg, INT64_MAX, &count);

@@ -13,10 +13,16 @@
 #include <vpipe.h>
 
 #include "options.h"
+#include "ordinary.h"
 #include "outcome.h"
 #include "tcp.h"
 
 static const char *const path_names[] = { "auto", "ordinary", "offload" };
+
+static enum path path = PATH_AUTO;
+static enum call call = CALL_READ_WRITE;
+static int64_t buffer = ORDINARY_BUFFER;
+static int64_t length = -1;	/* -1: to the client's end */
 
 static void help(FILE *out)
 {
@@ -26,8 +32,10 @@ static void help(FILE *out)
 	      "closes.\n"
 	      "\n"
 	      "  --path auto       libvpipe: by the driver domain if it can (default)\n"
-	      "  --path ordinary   recv(2) and send(2) only\n"
+	      "  --path ordinary   read(2) and write(2) only\n"
 	      "  --path offload    libvpipe; fail when a byte was passed on otherwise\n"
+	      "  --call NAME       this system call only: read (with write), splice\n"
+	      "  --buffer BYTES    with --call read, or the pipe's with --call splice (131072)\n"
 	      "  --length BYTES    pass on so many (to the client's end)\n"
 	      "  --help, --version\n"
 	      "\n"
@@ -36,44 +44,15 @@ static void help(FILE *out)
 	      "3 (--path offload) all was passed on, but not all by the driver domain.\n", out);
 }
 
-static int send_all(int sock, const char *buf, size_t len)
-{
-	while (len) {
-		ssize_t n = send(sock, buf, len, 0);
-
-		if (n < 0 && errno != EINTR)
-			return errno;
-		if (n > 0) {
-			buf += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 static void relay_ordinary(int client, int server, uint64_t most, struct outcome *o)
 {
-	static char buf[128 << 10];
-	uint64_t passed = 0;
-	int err = 0;
+	uint64_t passed;
+	int err = ordinary_move(call, client, server, most, (size_t)buffer, &passed);
 
-	while (passed < most && !err) {
-		uint64_t left = most - passed;
-		ssize_t n = recv(client, buf, left < sizeof(buf) ? left : sizeof(buf), 0);
-
-		if (n == 0)
-			break;
-		if (n > 0)
-			err = send_all(server, buf, (size_t)n);
-		else if (errno != EINTR)
-			err = errno;
-		if (n > 0 && !err)
-			passed += (uint64_t)n;
-	}
 	outcome_ordinary(o, passed, err);
 }
 
-static int relay(int client, int server, enum path path, int64_t length)
+static int relay(int client, int server)
 {
 	uint64_t most = (uint64_t)(length < 0 ? INT64_MAX : length);
 	struct outcome o = { 0 };
@@ -86,7 +65,7 @@ static int relay(int client, int server, enum path path, int64_t length)
 	if (!o.error)
 		o.error = tcp_finish(server);
 	o.seconds = outcome_now() - start;
-	outcome_print(&o, path_names[path]);
+	outcome_print(&o, path == PATH_ORDINARY ? call_name(call) : path_names[path]);
 	if (o.error || (length >= 0 && o.bytes != most))
 		return 1;
 	return path == PATH_OFFLOAD && o.offloaded != o.bytes ? 3 : 0;
@@ -96,20 +75,28 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "path", required_argument, NULL, 'p' },
+		{ "call", required_argument, NULL, 'C' },
+		{ "buffer", required_argument, NULL, 'b' },
 		{ "length", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c, listener, client, server;
-	enum path path = PATH_AUTO;
-	int64_t length = -1, port;
+	int64_t port;
 	bool good = true;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			good &= option_path(optarg, path_names, &path);
+			break;
+		case 'C':
+			good &= option_call(optarg, &call);
+			path = PATH_ORDINARY;
+			break;
+		case 'b':
+			good &= option_number(optarg, ORDINARY_BUFFER_MAX, &buffer) && buffer;
 			break;
 		case 'l':
 			good &= option_number(optarg, INT64_MAX, &length);
@@ -142,5 +129,5 @@ int main(int argc, char **argv)
 	server = tcp_connect(argv[1], argv[2]);
 	if (server < 0)
 		return 1;
-	return relay(client, server, path, length);
+	return relay(client, server);
 }

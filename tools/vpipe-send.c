@@ -10,28 +10,39 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vpipe.h>
 
 #include "options.h"
+#include "ordinary.h"
 #include "outcome.h"
 #include "tcp.h"
 
 static const char *const path_names[] = { "auto", "sendfile", "offload" };
 
+static enum path path = PATH_AUTO;
+static enum call call = CALL_SENDFILE;
+static int64_t buffer = ORDINARY_BUFFER;
+static int64_t offset, length = -1, repeat = 1, count = 1;
+static bool wait;
+
 static void help(FILE *out)
 {
 	fputs("Usage: vpipe-send [OPTIONS] FILE HOST PORT\n"
-	      "Connect to HOST, send FILE, print one line of JSON.  The time ends when HOST\n"
-	      "has all and closes.\n"
+	      "Connect to HOST, send FILE, print one line of JSON.  The time begins when HOST\n"
+	      "has accepted, and ends when HOST has all and closes.\n"
 	      "\n"
 	      "  --path auto       libvpipe: by the driver domain if it can (default)\n"
 	      "  --path sendfile   sendfile(2) only\n"
 	      "  --path offload    libvpipe; fail when a byte was sent otherwise\n"
+	      "  --call NAME       this system call only: read (with write), sendfile, splice\n"
+	      "  --buffer BYTES    with --call read, or the pipe's with --call splice (131072)\n"
 	      "  --offset BYTES    start there in FILE (0)\n"
 	      "  --length BYTES    send so many (to the end)\n"
+	      "  --repeat N        send that N times on a connection (1)\n"
+	      "  --count N         do so on N connections, one after the other; the time has all\n"
+	      "                    of it, also connecting again (1)\n"
 	      "  --wait            when connected, print {\"connected\":PORT} and wait for a\n"
 	      "                    line, or the end, of standard input\n"
 	      "  --help, --version\n"
@@ -51,25 +62,22 @@ static void wait_for_line(const char *port)
 		;
 }
 
-static void send_ordinary(int file, int sock, off_t offset, uint64_t length,
-			  struct outcome *o)
+static bool send_once(int file, int sock, struct outcome *sum)
 {
-	uint64_t sent = 0;
-	int err = 0;
+	struct outcome o = { 0 };
+	uint64_t moved = 0;
 
-	while (sent < length && !err) {
-		uint64_t left = length - sent;
-		size_t chunk = left > 0x7ffff000 ? 0x7ffff000 : (size_t)left;
-		ssize_t n = sendfile(sock, file, &offset, chunk);
+	if (path != PATH_ORDINARY) {
+		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, offset, (uint64_t)length));
+	} else if (lseek(file, offset, SEEK_SET) < 0) {
+		outcome_ordinary(&o, 0, errno);
+	} else {
+		int err = ordinary_move(call, file, sock, (uint64_t)length, (size_t)buffer, &moved);
 
-		if (n == 0)
-			break;
-		if (n > 0)
-			sent += (uint64_t)n;
-		else if (errno != EINTR)
-			err = errno;
+		outcome_ordinary(&o, moved, err);
 	}
-	outcome_ordinary(o, sent, err);
+	outcome_add(sum, &o);
+	return !o.error && o.bytes == (uint64_t)length;
 }
 
 /*
@@ -77,54 +85,84 @@ static void send_ordinary(int file, int sock, off_t offset, uint64_t length,
  * The time ends when the peer has all of them and has closed in its turn, so it is
  * the same measure for each path.
  */
-static int run(int file, int sock, enum path path, int64_t offset, uint64_t length)
+static bool send_all(int file, int sock, struct outcome *sum)
 {
-	struct outcome o = { 0 };
-	double start = outcome_now();
+	bool good = true;
 
-	if (path == PATH_ORDINARY)
-		send_ordinary(file, sock, offset, length, &o);
-	else
-		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, offset, length));
-	if (!o.error)
-		o.error = tcp_finish(sock);
-	o.seconds = outcome_now() - start;
-	outcome_print(&o, path_names[path]);
-	if (o.error || o.bytes != length)
+	for (int64_t n = 0; n < repeat && good; n++)
+		good = send_once(file, sock, sum);
+	if (!sum->error)
+		sum->error = tcp_finish(sock);
+	return good && !sum->error;
+}
+
+static int run(int file, const char *host, const char *port)
+{
+	struct outcome sum = { 0 };
+	double start = 0;
+	bool good = true;
+
+	for (int64_t n = 0; n < count && good; n++) {
+		int sock = tcp_connect(host, port);
+
+		if (sock < 0)
+			return 1;
+		if (!n && wait)
+			wait_for_line(port);
+		if (!n)
+			start = outcome_now();
+		good = send_all(file, sock, &sum);
+		close(sock);
+	}
+	sum.seconds = outcome_now() - start;
+	outcome_print(&sum, path == PATH_ORDINARY ? call_name(call) : path_names[path]);
+	if (!good)
 		return 1;
-	return path == PATH_OFFLOAD && o.offloaded != length ? 3 : 0;
+	return path == PATH_OFFLOAD && sum.offloaded != sum.bytes ? 3 : 0;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "path", required_argument, NULL, 'p' },
+		{ "call", required_argument, NULL, 'C' },
+		{ "buffer", required_argument, NULL, 'b' },
 		{ "offset", required_argument, NULL, 'o' },
 		{ "length", required_argument, NULL, 'l' },
+		{ "repeat", required_argument, NULL, 'r' },
+		{ "count", required_argument, NULL, 'c' },
 		{ "wait", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	enum path path = PATH_AUTO;
-	int64_t offset = 0, length = -1;
-	bool wait = false;
+	bool good = true;
 	struct stat st;
-	int c, file, sock;
+	int c, file;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			if (!option_path(optarg, path_names, &path))
-				return 2;
+			good &= option_path(optarg, path_names, &path);
+			break;
+		case 'C':
+			good &= option_call(optarg, &call);
+			path = PATH_ORDINARY;
+			break;
+		case 'b':
+			good &= option_number(optarg, ORDINARY_BUFFER_MAX, &buffer) && buffer;
 			break;
 		case 'o':
-			if (!option_number(optarg, INT64_MAX, &offset))
-				return 2;
+			good &= option_number(optarg, INT64_MAX, &offset);
 			break;
 		case 'l':
-			if (!option_number(optarg, INT64_MAX, &length))
-				return 2;
+			good &= option_number(optarg, INT64_MAX, &length);
+			break;
+		case 'r':
+			good &= option_number(optarg, INT64_MAX, &repeat);
+			break;
+		case 'c':
+			good &= option_number(optarg, INT64_MAX, &count);
 			break;
 		case 'w':
 			wait = true;
@@ -145,6 +183,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	argv += optind;
+	if (!good)
+		return 2;
 
 	signal(SIGPIPE, SIG_IGN);
 	file = open(argv[0], O_RDONLY | O_CLOEXEC);
@@ -159,10 +199,5 @@ int main(int argc, char **argv)
 	}
 	if (length < 0)
 		length = st.st_size - offset;
-	sock = tcp_connect(argv[1], argv[2]);
-	if (sock < 0)
-		return 1;
-	if (wait)
-		wait_for_line(argv[2]);
-	return run(file, sock, path, offset, (uint64_t)length);
+	return run(file, argv[1], argv[2]);
 }

@@ -104,9 +104,27 @@ static int copy_nonzero(struct copy *c, int64_t to)
 	return 0;
 }
 
+/* As copy_range(), by the call that the user wants. */
+static int copy_by_call(struct copy *c, int64_t to)
+{
+	uint64_t moved;
+	int err;
+
+	if (lseek(c->in, c->end, SEEK_SET) < 0 || lseek(c->out, c->end, SEEK_SET) < 0)
+		return errno;
+	err = ordinary_move(c->call, c->in, c->out, (uint64_t)(to - c->end), c->buffer, &moved);
+	c->end += (int64_t)moved;
+	c->ordinary += moved;
+	c->ended = c->end < to;
+	show_progress(c);
+	return err;
+}
+
 static int copy_part(struct copy *c, vpipe_t *vp, int64_t to)
 {
-	return c->sparse == SPARSE_ALWAYS ? copy_nonzero(c, to) : copy_range(c, vp, to);
+	if (c->sparse == SPARSE_ALWAYS)
+		return copy_nonzero(c, to);
+	return c->only_call ? copy_by_call(c, to) : copy_range(c, vp, to);
 }
 
 /* One range of data after the other. */

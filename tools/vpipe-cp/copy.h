@@ -4,7 +4,10 @@
 #define VPIPE_CP_COPY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "../ordinary.h"
 
 enum sparse {
 	SPARSE_AUTO,	/* holes stay holes */
@@ -18,6 +21,9 @@ struct copy {
 	int out;		/* an empty file, or something that is no regular file */
 	const char *name;	/* of the source, to show progress with; or NULL */
 	enum sparse sparse;
+	bool only_call;		/* not by libvpipe, */
+	enum call call;		/* but by this, */
+	size_t buffer;		/* with so many bytes between */
 	uint64_t offloaded;	/* bytes, of which holes have none */
 	uint64_t ordinary;
 	unsigned int reason;	/* enum vpipe_declined: the one that says most */

@@ -12,13 +12,18 @@
 #include <unistd.h>
 #include <vpipe.h>
 
+#include "../options.h"
+#include "../ordinary.h"
 #include "copy.h"
 #include "report.h"
 
 static struct {
 	bool preserve, force, no_clobber, verbose, progress, json, sync;
+	bool only_call;
 	enum sparse sparse;
-} opt;
+	enum call call;
+	int64_t buffer;
+} opt = { .buffer = ORDINARY_BUFFER };
 
 static const char *const sparse_names[] = { "auto", "never", "always" };
 
@@ -35,6 +40,9 @@ static void help(FILE *out)
 	      "  --sparse auto     holes stay holes (default)\n"
 	      "  --sparse never    holes become zeros\n"
 	      "  --sparse always   zeros become holes too; nothing is offloaded\n"
+	      "  --call NAME       by this system call only, nothing is offloaded: read (with\n"
+	      "                    write), sendfile, splice, copy_file_range\n"
+	      "  --buffer BYTES    with --call read, or the pipe's with --call splice (131072)\n"
 	      "  --sync            the data is on the disk before the next file\n"
 	      "  --progress        show how far it is\n"
 	      "  --json            print one line of JSON for each file\n"
@@ -138,7 +146,13 @@ static double now(void)
 /* Returns the exit status. */
 static int copy_one(const char *source, const char *dest)
 {
-	struct copy c = { .name = opt.progress ? source : NULL, .sparse = opt.sparse };
+	struct copy c = {
+		.name = opt.progress ? source : NULL,
+		.sparse = opt.sparse,
+		.only_call = opt.only_call,
+		.call = opt.call,
+		.buffer = (size_t)opt.buffer,
+	};
 	double start = now();
 	bool skipped = false;
 	const char *error = copy_file(&c, source, dest, &skipped);
@@ -179,6 +193,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "sparse", required_argument, NULL, 'S' },
+		{ "call", required_argument, NULL, 'C' },
+		{ "buffer", required_argument, NULL, 'b' },
 		{ "sync", no_argument, NULL, 'Y' },
 		{ "progress", no_argument, NULL, 'P' },
 		{ "json", no_argument, NULL, 'J' },
@@ -210,6 +226,15 @@ int main(int argc, char **argv)
 					break;
 			if (opt.sparse == N_SPARSE)
 				return usage("not a way with holes:", optarg);
+			break;
+		case 'C':
+			if (!option_call(optarg, &opt.call))
+				return 1;
+			opt.only_call = true;
+			break;
+		case 'b':
+			if (!option_number(optarg, ORDINARY_BUFFER_MAX, &opt.buffer) || !opt.buffer)
+				return 1;
 			break;
 		case 'Y':
 			opt.sync = true;

@@ -35,7 +35,7 @@ void report_json(const struct copy *c, const char *source, const char *dest,
 	uint64_t bytes = c->offloaded + c->ordinary;
 	const char *reason = NULL;
 
-	if (c->sparse == SPARSE_ALWAYS)
+	if (c->sparse == SPARSE_ALWAYS || c->only_call)
 		reason = "not asked for";
 	else if (c->reason != VPIPE_DECLINED_NOT)
 		reason = vpipe_reason_string(c->reason);

@@ -173,6 +173,19 @@ test_full() {
 	grep '"bytes":1[0-9]*,.*"error":"No space left on device"' out
 }
 
+# Each system call that can be asked for
+test_calls() {
+	head -c 100001 /dev/urandom > data
+	truncate -s 200000 data
+	for call in read sendfile splice copy_file_range; do
+		rm -f copy
+		expect 0 vpipe-cp --json --call $call --buffer 8192 data copy
+		cmp data copy
+		grep '"offloaded":0,.*"reason":"not asked for"' out
+	done
+	expect 1 vpipe-cp --call nothing data copy
+}
+
 test_usage() {
 	echo 1 > a
 	expect 1 vpipe-cp

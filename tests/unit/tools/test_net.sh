@@ -30,6 +30,33 @@ test_chain() {
 	done
 }
 
+# Each system call that can be asked for, and a file that is sent again and again
+test_calls() {
+	head -c 3000001 /dev/urandom > source
+	for call in read splice; do
+		vpipe-recv --call $call --buffer 65536 0 sink > recv.$call &
+		recv=$!
+		vpipe-relay --call $call --buffer 65536 0 127.0.0.1 "$(port recv.$call)" > relay.$call &
+		relay=$!
+		expect 0 vpipe-send --call $call --repeat 2 --offset 1 source 127.0.0.1 \
+			"$(port relay.$call)"
+		wait $recv
+		wait $relay
+		grep "\"bytes\":6000000,.*\"path\":\"$call\"" out
+		{ tail -c 3000000 source; tail -c 3000000 source; } | cmp - sink
+	done
+}
+
+# Several connections of one sender
+test_send_count() {
+	head -c 10000 /dev/urandom > source
+	vpipe-recv --count 3 0 sink > recv & recv=$!
+	expect 0 vpipe-send --count 3 --repeat 2 source 127.0.0.1 "$(port recv)"
+	wait $recv
+	[ "$(bytes out)" = 60000 ]
+	[ "$(bytes recv | xargs)" = "20000 20000 20000" ]
+}
+
 # Several connections, each behind the one before, into what is there already
 test_recv_count() {
 	head -c 10000 /dev/urandom > source

@@ -1,0 +1,89 @@
+"""
+From what size on does a transfer by dom0 pay? Nothing else is busy.
+
+    kept      transfers in a row on one connection
+    answered  the same, and the peer's answer to each is waited for: then each takes a
+              hand-over to dom0 and one back
+    new       a connection for each, and connecting is timed too
+
+The guest has the file in its cache after the first time, and dom0 has not: the worst case
+for vPipe.
+"""
+
+import json
+
+from cases import ADDRESSES, sink_command
+from lab import LabError
+from measure import Bench
+from sweep import rotated, say
+
+KIB = 1 << 10
+SIZES = [4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 << 20, 2 << 20, 4 << 20, 16 << 20, 64 << 20]
+ANSWERED = 2 << 20          # the largest that is answered: the peer looks at each byte
+MOST, LEAST_BYTES = 100, 32 << 20
+PATTERN = 16 << 20
+ANSWER = 100
+WAYS = {"sendfile": ("--call sendfile", "file"), "vpipe": ("--path offload", "pipe")}
+
+
+def number(size, most_bytes=LEAST_BYTES):
+    """How many transfers one measurement has."""
+    return max(1, min(MOST, most_bytes // size))
+
+
+def in_a_row(bench, options, size, repeat, connections):
+    """Seconds for one of them."""
+    stage, port = bench.stage, bench.next_port()
+    bench.forget()
+    sink = stage.peer.spawn(sink_command(port, connections))
+    sink.wait_output("listening", 60)
+    out = stage.guest.run(f"/payload/vpipe-send {options} --length {size} --repeat {repeat} "
+                          f"--count {connections} /mnt/file {ADDRESSES['peer']} {port}",
+                          timeout=300).out
+    sink.wait(60, check=True)
+    return json.loads(out)["seconds"] / (repeat * connections)
+
+
+def answered(bench, step, size):
+    """The median of the times from one answer to the next."""
+    stage, port = bench.stage, bench.next_port()
+    bench.forget()
+    peer = stage.peer.spawn(f"exec /payload/vptest duplex --answer {size}:{ANSWER} {port}")
+    peer.wait_output("listening", 60)
+    out = stage.guest.run(
+        f"/payload/vptest talk --nodelay 1 --repeat {number(size, PATTERN)} {ADDRESSES['peer']} "
+        f"{port} /fs/pattern {step}:{size} recv:{ANSWER} lap", timeout=300).out
+    peer.wait(60, check=True)
+    lines = [json.loads(line) for line in out.splitlines()]
+    done = next(line for line in lines if "done" in line)
+    if step == "pipe" and done["copied"]:
+        raise LabError(f"not all was moved by dom0: {done}")
+    return next(line["median"] for line in lines if line.get("step") == "lap") / 1e6
+
+
+def once(bench, kind, way, size):
+    options, step = WAYS[way]
+    if kind == "answered":
+        return answered(bench, step, size)
+    many = number(size)
+    return in_a_row(bench, options, size, *((many, 1) if kind == "kept" else (1, many)))
+
+
+def run(stage, rounds, done):
+    wanted = [(kind, way, size) for size in SIZES for kind in ("kept", "answered", "new")
+              for way in WAYS if kind != "answered" or size <= ANSWERED]
+    found = {what: [] for what in wanted}
+
+    def report():
+        return {"small": [{"kind": kind, "way": way, "bytes": size, "seconds": seconds}
+                          for (kind, way, size), seconds in found.items()]}
+    for turn in range(rounds):
+        stage.restore()
+        bench = Bench(stage)
+        stage.set_mtu(9000)
+        stage.guest.run(f"/payload/vptest fill /fs/pattern 0 {PATTERN}; sync", timeout=60)
+        for what in rotated(wanted, turn):
+            found[what].append(once(bench, *what))
+            say("{0}, {1}, {2} bytes: {3:.3f} ms".format(*what, 1e3 * found[what][-1]))
+        done(report())
+    return report()

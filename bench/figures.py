@@ -1,0 +1,94 @@
+"""
+The figures: which cases each has, and how many rounds are enough. Those that are no sweeps
+over cases have files of their own (breakeven.py, costs.py, growth.py, memory.py).
+
+A figure's run(stage, rounds, done) returns its part of out/bench.json, and calls done() with
+as much as there is after each round.
+"""
+
+import functools
+from collections import namedtuple
+
+import breakeven
+import costs
+import growth
+import memory
+from cases import ORDINARY, PIPES, WAYS, Case
+from sweep import sweep
+
+SIZE = 64       # MiB of a transfer; one of the stage's files
+BURNERS = range(4)
+SIZES = (64, 128, 256, 1024)
+FEW = ("vpipe", "native")
+
+# virtual: does it mean anything in virtual time?
+Figure = namedtuple("Figure", "title run stage rounds virtual", defaults=(True,))
+
+
+def cells(results):
+    return {"cells": [{**case._asdict(), "runs": runs} for case, runs in results.items()]}
+
+
+def run_sweep(wanted, stage, rounds, done):
+    return cells(sweep(stage, wanted(stage), rounds, lambda results: done(cells(results))))
+
+
+def co_located(pipe, _):
+    return [Case(pipe, way.name, burners, SIZE)
+            for burners in BURNERS for way in WAYS[pipe]]
+
+
+def sizes(pipe, stage):
+    return [Case(pipe, way, 2, mebibytes) for mebibytes in sorted(stage.sizes)
+            for way in (ORDINARY[pipe], *FEW)]
+
+
+def cpu(_):
+    return [Case(pipe, way, 0, SIZE)
+            for pipe, ways in (("file_to_socket", ("read 64 KiB", "sendfile", *FEW)),
+                               ("socket_to_socket", ("read 64 KiB", *FEW)))
+            for way in ways]
+
+
+def caches(_):
+    return [Case("file_to_socket", way, 0, SIZE, cache)
+            for cache in ("cold", "warm") for way in ("read 64 KiB", "sendfile", *FEW)]
+
+
+def scheduling(_):
+    return [Case("file_to_socket", way, burners, SIZE)
+            for burners in BURNERS for way in ("sendfile", *FEW)]
+
+
+def _sweep(title, wanted, rounds, **stage):
+    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds)
+
+
+LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",
+                            "file_to_file"), strict=True))
+FIGURES = {
+    **{f"fig4{letter}": _sweep(f"{PIPES[pipe]}, co-located domains",
+                               functools.partial(co_located, pipe), 3)
+       for letter, pipe in LETTERS.items()},
+    **{f"fig5{letter}": _sweep(f"{PIPES[pipe]}, sizes, two co-located domains",
+                               functools.partial(sizes, pipe), 3)
+       for letter, pipe in LETTERS.items()},
+    "fig6": _sweep("CPU time", cpu, 3),
+    "caches": _sweep("cold and warm caches", caches, 3),
+    "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
+                     scheduler="credit"),
+    # Does it wait for time slices? Then this is better.
+    "credit-1ms": _sweep("file → socket, credit with slices of 1 ms", scheduling, 3,
+                         scheduler="credit sched_credit_tslice_ms=1"),
+    "credit2": _sweep("file → socket with the credit2 scheduler", scheduling, 3,
+                      scheduler="credit2"),
+    "breakeven": Figure("small transfers", breakeven.run, {}, 3),
+    "costs": Figure("requests, events and grants", costs.run, {}, 1),
+    "growth": Figure("how the cost grows", growth.run, {}, 3),
+    "memory": Figure("memory of open operations", memory.run, {}, 1,
+                     virtual=False),    # the peer's memory would be dom0's
+}
+SMOKE = [Case(pipe, way, 0, SIZE) for pipe in ("file_to_socket", "socket_to_socket")
+         for way in FEW]
+SMOKE += [Case("file_to_socket", way, burners, SIZE)
+          for way, burners in (("sendfile", 0), ("sendfile", 2), ("vpipe", 2))]

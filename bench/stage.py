@@ -1,0 +1,109 @@
+"""
+The stage: the lab with all in its warm snapshot that the benchmarks need, so that each
+restore begins with the same.
+
+    guest     attached, both modules loaded; SOURCE (xvdc) at /mnt, read-only, SINK (xvdd)
+              at /fs
+    guest2..  on the guest's CPU, idle: burn() makes them busy, by vpload
+    dom0      SOURCE, the same RAM disk, at /mnt, read-only; a SINK of its own at /fs
+    peer      /tmp/stream, in memory
+
+A sink may not be written by dom0 and the guest in turn, so they are two disks of the same
+kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has `file` of the first size given, and
+`file-N` of N MiB for each other size, all of zeros that are really there.
+"""
+
+import contextlib
+import hashlib
+import pathlib
+
+from agent import Host
+from lab import ADDRESSES, TOP, Lab
+
+SOURCE, SINK, NATIVE_SINK = "/dev/ram0", "/dev/ram1", "/dev/ram2"
+BURNERS = 3
+STREAM_MIB = 16
+SPARE_MIB = 128     # of a sink, beside the largest file
+MKFS = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0"
+MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
+REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 6144, "memory": 8192}
+VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
+
+
+class Stage(Lab):
+    """virtual: in virtual time, with smaller files. Otherwise as Lab."""
+
+    def __init__(self, virtual=False, **lab):
+        config = {**(VIRTUAL if virtual else REAL), **lab}
+        self.sizes = config.pop("sizes")
+        super().__init__(virtual=virtual, timeout=7200, **config)
+
+    def set_mtu(self, mtu):
+        """Of the whole path; in virtual time segments never become frames."""
+        if self.virtual:
+            return
+        for host, links in ((self.peer, "eth0"), (self.dom0, "eth0 vif1.0 xenbr0"),
+                            (self.guest, "eth0")):
+            host.run(f"for link in {links}; do ip link set $link mtu {mtu} || exit 1; done")
+
+    @contextlib.contextmanager
+    def burning(self, number, percent=100):
+        """
+        So many of the other guests want that much of the CPU. At the end they are told to
+        stop; a restore stops them for sure.
+        """
+        jobs = []
+        for guest in self.burners[:number]:
+            jobs.append(guest.spawn(f"exec /tmp/vpload {percent}", stdin=None))
+            jobs[-1].wait_output("burning", 60)
+        yield
+        for job in jobs:
+            job.kill()
+
+    def file(self, mebibytes):
+        """A file of just so many."""
+        return "/mnt/file" if mebibytes == self.sizes[0] else f"/mnt/file-{mebibytes}"
+
+    # Inside
+
+    def restore(self):
+        super().restore()
+        self.burners = [self._small(n) for n in range(2, 2 + BURNERS)]
+
+    def _small(self, number):
+        name = f"guest{number}"
+        return Host(name, self.main.agent, via=ADDRESSES[name])
+
+    def _bring_up(self):
+        super()._bring_up()
+        self._unpack()
+        self.create_guests(1 + BURNERS)
+        for number in range(2, 2 + BURNERS):
+            self._small(number).run(f"payload guest {self.payload.mebibytes} &&"
+                                    " cp /payload/vpload /tmp", timeout=120)
+        self._make_disks()
+        self.guest.run("insmod /payload/vpipe-front.ko")
+        self.dom0.run("modprobe nf_tables; insmod /payload/vpipe-back.ko;"
+                      "/payload/vpipectl attach guest", timeout=60)
+        self.peer.run(f"dd if=/dev/zero of=/tmp/stream bs=1M count={STREAM_MIB} 2>/dev/null")
+        for host in (self.guest, self.dom0):
+            host.run("sync; echo 3 >/proc/sys/vm/drop_caches", timeout=120)
+
+    def _make_disks(self):
+        fill = "".join(f"dd if=/dev/zero of={self.file(size)} bs=1M count={size} 2>/dev/null"
+                       " || exit 1;" for size in self.sizes)
+        size = max(self.sizes) + SPARE_MIB
+        sinks = "".join(f"dd if=/dev/zero of={disk} bs=1M count={size} 2>/dev/null &&"
+                        f"{MKFS},nodiscard {disk} {size}M || exit 1;"
+                        for disk in (SINK, NATIVE_SINK))
+        self.dom0.run(f"{MKFS} {SOURCE} && mkdir -p /mnt /fs && mount {SOURCE} /mnt || exit 1;"
+                      f"{fill} umount /mnt && mount -o ro,noload {SOURCE} /mnt || exit 1; {sinks}"
+                      f"mount {NATIVE_SINK} /fs && xl block-attach guest {SINK},raw,xvdd,w",
+                      timeout=600)
+        self.guest.run("until [ -b /dev/xvdd ]; do usleep 20000; done; mkdir -p /mnt /fs &&"
+                       "mount -o ro,noload /dev/xvdc /mnt && mount /dev/xvdd /fs", timeout=120)
+
+    def _key(self):
+        what = [super()._key(), str(self.sizes), pathlib.Path(__file__).read_text(),
+                *((TOP / "build/payload" / name).read_bytes() for name in MODULES)]
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""
+From several measurements to one figure, or to the statement that there is none. Pure.
+
+The spread of values is half of what lies between the lowest and the highest, as a part of
+the median: with the few rounds that an emulation allows, nothing finer says more.
+"""
+
+import math
+import statistics
+from collections import namedtuple
+
+NOISY = 0.25        # of the spread; more is no figure
+SAFETY = 2          # what the tolerance has over what lay between the medians measured
+LEAST = 0.02        # and what it is at least, as a part
+
+Summary = namedtuple("Summary", "median low high number")
+
+
+def summary(values):
+    """None when there are no values."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return None
+    return Summary(statistics.median(values), min(values), max(values), len(values))
+
+
+def spread(of):
+    if of.median == 0:
+        return 0 if of.low == of.high else math.inf
+    return (of.high - of.low) / 2 / abs(of.median)
+
+
+def noisy(of):
+    """One value alone does not tell how far it is from the next: it is taken."""
+    return of.number > 1 and spread(of) > NOISY
+
+
+def text(of, digits=1):
+    """As a cell of a table."""
+    if of is None:
+        return "-"
+    if noisy(of):
+        return f"noisy ({of.low:.{digits}f} to {of.high:.{digits}f})"
+    return f"{of.median:.{digits}f}" + (f" ± {spread(of):.0%}" if of.number > 1 else "")
+
+
+def ratio(of, to):
+    """Of the medians; None where one of them means nothing."""
+    if of is None or to is None or noisy(of) or noisy(to) or not to.median:
+        return None
+    return of.median / to.median
+
+
+def medians(values, number):
+    """Of each so many that follow one another."""
+    return [statistics.median(values[at:at + number]) for at in range(len(values) - number + 1)]
+
+
+def tolerance(values, number):
+    """
+    How far the median of so many later measurements may be from that of these: in their own
+    unit, since a part of what is nearly nothing says nothing.
+    """
+    of = summary(medians(values, number))
+    return max(SAFETY * (of.high - of.low), LEAST * abs(statistics.median(values)))
+
+
+def crossing(sizes, ours, theirs):
+    """
+    The smallest of the sizes from which on ours is never slower; None: there is none. Figures
+    are rates; None is a noisy one, and breaks the row.
+    """
+    found = None
+    for size, our, their in zip(sizes, ours, theirs, strict=True):
+        if our is None or their is None or our < their:
+            found = None
+        elif found is None:
+            found = size
+    return found

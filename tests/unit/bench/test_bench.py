@@ -1,0 +1,178 @@
+"""The arithmetic of bench/, and a report of figures that are made up."""
+
+import math
+import pathlib
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(TOP / "bench"), str(TOP / "lab")]
+import measure  # noqa: E402
+import report  # noqa: E402
+import smoke  # noqa: E402
+from cases import PIPES, WAYS, Case  # noqa: E402
+from figures import FIGURES, SMOKE  # noqa: E402
+from results import Cells, value  # noqa: E402
+from summary import crossing, medians, noisy, ratio, spread, summary, text, tolerance  # noqa: E402
+from sweep import groups, rotated  # noqa: E402
+
+
+def run(rate, **more):
+    return {"bytes": 10 ** 9, "seconds": 1, "mb_per_s": rate, "domu_cpu_s": 0.5, "dom0_cpu_s": 1,
+            "xen_cpu_s": 0, "threads": {"netback": 0.2}, "stats": {}, "events_guest": {"eth0": 5},
+            **more}
+
+
+def cell(rates, **what):
+    case = Case(**{"pipe": "file_to_socket", "way": "vpipe", "burners": 0, "mebibytes": 64, **what})
+    return {**case._asdict(), "runs": [run(rate) for rate in rates]}
+
+
+def test_summary():
+    assert summary([]) is None
+    assert summary([3, None, 1, 2]) == (2, 1, 3, 3)
+    assert spread(summary([2, 1, 3])) == 0.5
+    assert spread(summary([0, 0])) == 0
+    assert spread(summary([0, 0, 1])) == math.inf
+    assert not noisy(summary([5]))
+    assert noisy(summary([1, 2, 3])) and not noisy(summary([9, 10, 11]))
+
+
+def test_text():
+    assert text(None) == "-"
+    assert text(summary([5])) == "5.0"
+    assert text(summary([9, 10, 11])) == "10.0 ± 10%"
+    assert text(summary([1, 2, 3])) == "noisy (1.0 to 3.0)"
+
+
+def test_ratio():
+    fine, wild = summary([10, 11]), summary([1, 9])
+    assert ratio(fine, fine) == 1
+    assert ratio(fine, wild) is None and ratio(wild, fine) is None and ratio(fine, None) is None
+    assert ratio(fine, summary([0])) is None
+
+
+def test_tolerance():
+    assert medians([1, 5, 3, 4], 3) == [3, 4]
+    assert tolerance([100, 100], 1) == 2
+    assert tolerance([95, 100, 105], 1) == 20
+    assert tolerance([95, 100, 105, 300], 3) == 10
+    assert tolerance([0, 0], 1) == 0
+
+
+def test_crossing():
+    sizes = [1, 2, 4, 8]
+    assert crossing(sizes, [1, 3, 3, 3], [2, 2, 2, 2]) == 2
+    assert crossing(sizes, [3, 1, 3, 3], [2, 2, 2, 2]) == 4
+    assert crossing(sizes, [3, 3, 3, 1], [2, 2, 2, 2]) is None
+    assert crossing(sizes, [3, 3, None, 3], [2, 2, 2, 2]) == 8
+
+
+def test_value():
+    assert value({"error": "no"}, "mb_per_s") is None
+    assert value(run(7), "mb_per_s") == 7
+    half = run(7, bytes=5 * 10 ** 8)
+    assert value(half, "domu_cpu_s_per_gb") == 1
+    assert value(half, "threads.netback_per_gb") == 0.4
+    assert value(half, "threads.vpipe_per_gb") == 0
+    assert value(half, "domu_share") == 50
+    assert value(half, "rest_of_dom0_per_gb") == 1.6
+    assert value(half, "events_guest_per_gb") == 10
+
+
+def test_order():
+    """Each is first once, and all of a group have the same number of busy domains."""
+    wanted = [Case("file_to_socket", way, burners, 64) for way in "abc" for burners in (1, 0)]
+    rounds = [dict(groups(wanted, number)) for number in range(3)]
+    assert {"".join(case.way for case in one[0]) for one in rounds} == {"abc", "bca", "cab"}
+    assert all({case.burners for case in one[1]} == {1} for one in rounds)
+    assert rotated([], 3) == []
+
+
+def test_counters():
+    text_ = "\n".join([
+        "/proc/7/comm:vpback/1-0", "/proc/7/schedstat:2000000000 5 6",
+        "/proc/8/comm:vif1.0-q0-guest", "/proc/8/schedstat:1000000000 5 6",
+        "/proc/9/comm:1.xvdc-0", "/proc/9/schedstat:500000000 5 6",
+        "/proc/10/comm:bash: x", "/proc/10/schedstat:500000000 5 6",
+        "/sys/bus/xen-backend/devices/vpipe-1-0/statistics/requests_total:12",
+        "/proc/interrupts:  61:    4    3  xen-dyn    -event     vpipe-back",
+        "/proc/interrupts:   1:    4    3  xen-percpu -virq      timer0"])
+    got = measure._parse(text_)
+    assert got == {"threads": {"vpipe": 2, "netback": 1, "blkback": 0.5},
+                   "stats": {"requests_total": 12}, "events_dom0": {"vpipe-back": 7}}
+    assert measure.grown({"a": 3, "b": 1}, {"a": 1, "b": 1}) == {"a": 2}
+
+
+def test_smoke():
+    measured = {"x": {"mb_per_s": [100]}}
+    expected = {"x": {"mb_per_s": {"value": 100, "tolerance": 5}}}
+    assert [row[-1] for row in smoke.compare(measured, expected)] == [True]
+    assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [94]}}, expected)] == [False]
+    assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [106]}}, expected)] == [False]
+    assert [row[-1] for row in smoke.compare({"x": {"mb_per_s": [None]}}, expected)] == [False]
+    assert [row[-1] for row in smoke.compare(measured, {})] == [False]
+    learned = smoke.learned({"x": {"mb_per_s": [95, 100, 105]}})
+    assert learned == {"x": {"mb_per_s": {"value": 100, "tolerance": 2}}}
+    assert len({smoke.name(case) for case in SMOKE}) == len(SMOKE)
+
+
+def co_located(pipe):
+    return [cell([100 - 20 * n, 101 - 20 * n], pipe=pipe, way=way.name, burners=n)
+            for way in WAYS[pipe] for n in range(4)]
+
+
+def whole():
+    fast, slow = {"seconds": [0.001, 0.001]}, {"seconds": [0.002, 0.002]}
+    small = [{"kind": kind, "way": way, "bytes": size, **(fast if way == "vpipe" else slow)}
+             for kind in ("kept", "answered", "new") for way in ("sendfile", "vpipe")
+             for size in (4096, 65536)]
+    count = {"way": "vpipe", "kind": "kept", "bytes": 4096, "number": 2, "retransmits_guest": 0,
+             "stats": {"requests_total": 4}, "events_dom0": {"vpipe-back": 2, "timer": 9},
+             "events_guest": {"vpipe-front": 2},
+             "grants": {name: 0 for name in ("copied", "mapped", "unmapped")}}
+    held = {"asked": 100, "open": 100, "dom0_kib": 51200, "guest_kib": 1024, "chunks": 16}
+    sizes = [cell([50], way=way, mebibytes=size) for way in ("sendfile", "vpipe", "native")
+             for size in (64, 128)]
+    cpu = [cell([50], pipe=pipe, way=way) for pipe in ("file_to_socket", "socket_to_socket")
+           for way in ("read 64 KiB", "vpipe", "native")]
+    return {"xen_version": "4", "dom0_kernel": "6", "domu_kernel": "6", "figures": {
+        **{f"fig4{letter}": {"cells": co_located(pipe)} for letter, pipe in
+           zip("abcd", PIPES, strict=True)},
+        "fig4a-virtual": {"cells": co_located("file_to_socket")},
+        "fig5a": {"cells": sizes}, "fig6": {"cells": cpu},
+        "caches": {"cells": [cell([1], cache=cache) for cache in ("cold", "warm")]},
+        "credit": {"cells": co_located("file_to_socket")},
+        "credit2": {"cells": co_located("file_to_socket")},
+        "breakeven": {"small": small}, "costs": {"costs": [count]}, "memory": {"memory": [held]},
+        "growth": {"growth": [{"what": "extents", "number": 1, "runs": [
+            {"dom0_cpu_s_per_gb": 1, "domu_cpu_s_per_gb": 1, "requests_per_gb": 1}]}]}}}
+
+
+def test_report(tmp_path):
+    bench = whole()
+    bench["figures"]["fig4a"]["cells"][0]["runs"] = [run(10), run(90), {"error": "it broke"}]
+    text_ = report.report(bench, tmp_path)
+    sections = {line.split()[1].rstrip(":") for line in text_.splitlines()
+                if line.startswith("## ")}
+    assert sections == set(bench["figures"]) - {"credit", "credit2"} | {"Schedulers"}
+    assert "noisy (10.0 to 90.0)" in text_ and "FAILED: file_to_socket" in text_
+    assert "kept: vPipe is never slower from 4 KiB on" in text_
+    assert "1 cells are too noisy" in text_
+    assert len(report.summary_lines(bench)) == 5
+
+
+def test_figures():
+    """What is reported is measured."""
+    class Stage:
+        virtual, sizes = False, (1024, 64, 128, 256)
+    for name, figure in FIGURES.items():
+        if hasattr(figure.run, "args"):
+            wanted = figure.run.args[0](Stage)
+            assert len(set(wanted)) == len(wanted), name
+            assert all(any(way.name == case.way for way in WAYS[case.pipe]) for case in wanted)
+
+
+def test_failures():
+    cells = Cells({"cells": [{**cell([1]), "runs": [{"error": "no"}]}]})
+    assert cells.failures() == ["file_to_socket, vpipe, 0 busy: no"]
+    assert cells.get("mb_per_s", way="vpipe") is None
