@@ -198,11 +198,15 @@ static void hold_send_marker(struct vpback_flow *flow, gfp_t gfp)
  */
 static void hold_learn_label(struct vpback_flow *flow, const struct sk_buff *skb)
 {
+	__be32 _word, *word;
 	u32 label;
 
 	if (flow->state.family != 6)
 		return;
-	label = ntohl(ip6_flowlabel(ipv6_hdr(skb)));
+	word = skb_header_pointer(skb, skb_network_offset(skb), sizeof(_word), &_word);
+	if (!word)
+		return;
+	label = ntohl(*word & IPV6_FLOWLABEL_MASK);
 	if (label == flow->state.peer_flow_label)
 		return;
 	flow->state.peer_flow_label = label;
