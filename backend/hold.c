@@ -213,7 +213,7 @@ static void hold_learn_label(struct vpback_flow *flow, const struct sk_buff *skb
 	if (flow->drained || flow->marked_again)
 		return;
 	flow->marked_again = true;
-	flow->marker = get_random_u64();
+	WRITE_ONCE(flow->marker, get_random_u64());
 	hold_send_marker(flow, GFP_ATOMIC);
 }
 
@@ -262,7 +262,8 @@ void vpback_hold_stray(struct vpback_flow *flow, struct sk_buff *skb, const stru
 {
 	u64 mark = (u64)ntohl(tcp->seq) << 32 | ntohl(tcp->ack_seq);
 
-	if (mark == flow->marker && !(tcp_flag_word(tcp) & (TCP_FLAG_ACK | TCP_FLAG_SYN))) {
+	if (mark == READ_ONCE(flow->marker) &&
+	    !(tcp_flag_word(tcp) & (TCP_FLAG_ACK | TCP_FLAG_SYN))) {
 		kfree_skb(skb);
 		vpback_hold_drained(flow);
 		return;
