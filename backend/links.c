@@ -46,8 +46,9 @@ static int links_read_addresses(struct vpback_device *dev, struct vpback_link *l
 		    links_parse_address(word, &link->addr[link->nr_addrs]))
 			link->nr_addrs++;
 		else
-			dev_warn(&dev->xbdev->dev, "vif %u: nothing is served from %s\n",
-				 link->handle, word);
+			dev_warn_ratelimited(&dev->xbdev->dev,
+					     "domain %u: vif %u: nothing is served from %s\n",
+					     dev->domid, link->handle, word);
 	}
 	kfree(text);
 	return 0;

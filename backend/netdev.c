@@ -16,6 +16,8 @@
 
 #include "vpback.h"
 
+#define MAX_LANE_BYTES	(64 << 20)	/* memory of the frames that wait in a lane */
+
 struct netdev_priv {
 	struct vpback_link *link;
 };
@@ -30,8 +32,9 @@ static void lane_put(struct vpback_link *link, struct vpback_lane *lane, struct 
 	bool put = false;
 
 	spin_lock(&lane->frames.lock);
-	if (skb_queue_len(&lane->frames) < VPBACK_MAX_FRAMES) {
+	if (skb_queue_len(&lane->frames) < VPBACK_MAX_FRAMES && lane->bytes < MAX_LANE_BYTES) {
 		__skb_queue_tail(&lane->frames, skb);
+		lane->bytes += skb->truesize;
 		lane->put++;
 		put = true;
 	}
@@ -63,6 +66,8 @@ static struct sk_buff *lane_take(struct vpback_lane *lane)
 
 	spin_lock(&lane->frames.lock);
 	skb = __skb_dequeue(&lane->frames);
+	if (skb)
+		lane->bytes -= skb->truesize;
 	spin_unlock(&lane->frames.lock);
 	return skb;
 }
@@ -103,6 +108,7 @@ void vpback_netdev_purge(struct vpback_lane *lane)
 	__skb_queue_head_init(&frames);
 	spin_lock_bh(&lane->frames.lock);
 	skb_queue_splice_init(&lane->frames, &frames);
+	lane->bytes = 0;
 	smp_store_release(&lane->done, lane->put);	/* likewise */
 	spin_unlock_bh(&lane->frames.lock);
 	__skb_queue_purge(&frames);

@@ -44,8 +44,8 @@ struct vpback_queue {
 static void ring_break(struct vpback_queue *queue, const char *why)
 {
 	if (!xchg(&queue->broken, true))
-		dev_err(&queue->dev->xbdev->dev, "domain %u: queue %u is broken: %s\n",
-			queue->dev->domid, queue->index, why);
+		dev_err_ratelimited(&queue->dev->xbdev->dev, "domain %u: queue %u is broken: %s\n",
+				    queue->dev->domid, queue->index, why);
 }
 
 /* --- events -------------------------------------------------------------------- */

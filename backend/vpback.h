@@ -180,7 +180,8 @@ void vpback_disk_exit(struct vpback_device *dev);
 
 /* Frames on their way, in order, delivered by a NAPI. */
 struct vpback_lane {
-	struct sk_buff_head frames;	/* its lock serialises put as well */
+	struct sk_buff_head frames;	/* its lock serialises bytes and put as well */
+	u32 bytes;			/* of memory that they take */
 	struct napi_struct napi;
 	u32 put, done;			/* frames that were put in, that have arrived */
 	wait_queue_head_t wait;		/* for done */
