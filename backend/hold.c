@@ -56,7 +56,7 @@ static void hold_keep(struct vpback_flow *flow, struct sk_buff_head *list, struc
 
 	if (skb_orphan_frags_rx(skb, GFP_ATOMIC) ||
 	    ktime_ms_delta(ktime_get(), flow->moves_since) > MAX_HOLD_MS ||
-	    atomic_read(&dev->frames_held) >= (READ_ONCE(dev->max_held) ?: vpback_max_held) ||
+	    (unsigned int)atomic_read(&dev->frames_held) >= vpback_held_limit(dev) ||
 	    atomic_read(&dev->bytes_held) >= MAX_HELD_BYTES) {
 		vpback_stat_add(dev, VPBACK_STAT_FRAMES_DROPPED, 1);
 		kfree_skb(skb);

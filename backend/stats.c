@@ -160,6 +160,20 @@ STAT_ACCOUNT(credits, "%lld", vpback_credit_left(account));	/* bytes; a debt is 
 STAT_ACCOUNT(weight, "%u", READ_ONCE(account->weight));
 STAT_ACCOUNT(cap, "%llu", READ_ONCE(account->cap));	/* bytes a second; 0: none */
 
+/* What the domain may have at most, as set by policy.c or by default. */
+#define STAT_LIMIT(_name, _value)						\
+static ssize_t _name##_show(struct device *device, struct device_attribute *a, char *buf) \
+{										\
+	struct vpback_device *dev = dev_get_drvdata(device);			\
+										\
+	return sysfs_emit(buf, "%u\n", _value);					\
+}										\
+static DEVICE_ATTR_RO(_name)
+
+STAT_LIMIT(max_ops, vpback_ops_limit(dev));		/* TRANSFERs queued */
+STAT_LIMIT(max_chunks, READ_ONCE(dev->pool.max));	/* of 64 KiB */
+STAT_LIMIT(max_held, vpback_held_limit(dev));		/* frames, between two homes */
+
 static struct attribute *statistics_attrs[] = {
 	&dev_attr_requests_total.attr,
 	&dev_attr_refused_total.attr,
@@ -190,6 +204,9 @@ static struct attribute *statistics_attrs[] = {
 	&dev_attr_credits.attr,
 	&dev_attr_weight.attr,
 	&dev_attr_cap.attr,
+	&dev_attr_max_ops.attr,
+	&dev_attr_max_chunks.attr,
+	&dev_attr_max_held.attr,
 	NULL
 };
 

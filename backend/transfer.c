@@ -91,10 +91,9 @@ static int transfer_disk(struct vpback_device *dev, struct vpback_transfer *tran
 /* Count it; the domain has more of them than it may. */
 static bool transfer_too_many(struct vpback_device *dev, const struct vpback_transfer *transfer)
 {
-	unsigned int max = READ_ONCE(dev->max_ops) ?: READ_ONCE(vpback_max_ops);
 	s64 bytes = atomic64_add_return(transfer->size, &dev->reserved);
 
-	return (unsigned int)atomic_inc_return(&dev->nr_ops) > max ||
+	return (unsigned int)atomic_inc_return(&dev->nr_ops) > vpback_ops_limit(dev) ||
 	       bytes > (s64)vpback_flow_mib << 20;
 }
 

@@ -595,4 +595,14 @@ extern unsigned int vpback_pool_mib;
 extern unsigned int vpback_flow_mib;
 extern unsigned int vpback_threads;
 
+static inline unsigned int vpback_ops_limit(struct vpback_device *dev)
+{
+	return READ_ONCE(dev->max_ops) ?: READ_ONCE(vpback_max_ops);
+}
+
+static inline unsigned int vpback_held_limit(struct vpback_device *dev)
+{
+	return READ_ONCE(dev->max_held) ?: READ_ONCE(vpback_max_held);
+}
+
 #endif /* _VPBACK_H */

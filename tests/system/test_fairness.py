@@ -68,6 +68,13 @@ def start(fleet, *connections):
     fleet.moving(*(guest for guest, number in enumerate(connections) if number != 0))
 
 
+def limit_is(dom0, domid, limit, value):
+    """Set one of the limits of a domain; returns when the driver has it."""
+    dom0.run(f"xenstore-write backend/vpipe/{domid}/0/{limit} {value};"
+             f"until [ $(cat {DEVICES}/vpipe-{domid}-0/statistics/{limit.replace('-', '_')}) ="
+             f" {value} ]; do usleep 20000; done", timeout=20)
+
+
 def test_weights(fleet):
     """1:1:2; then one ends, and the others have what it had."""
     fleet.weights(256, 256, 512)
@@ -155,17 +162,17 @@ def test_strict(fleet):
 
 def test_limit_of_operations(fleet):
     """Over it the ordinary calls move what dom0 does not take, and nothing fails."""
-    node = f"backend/vpipe/{fleet.domids[0]}/0/max-ops"
+    domid = fleet.domids[0]
     command = (f"/payload/vptest run --trust 1 --connections 4 {PEER} {fleet.sink(4)} {FILE} "
                f"pipe:0:{40 * MB}")
-    for limit, copied in (1, True), (0, False):
-        fleet.dom0.run(f"xenstore-write {node} {limit}; usleep 200000")
+    for limit, copied in (1, True), (1000, False):
+        limit_is(fleet.dom0, domid, "max-ops", limit)
         said = lines(fleet.guests[0].run(command, timeout=60).out)
         assert all(one["errors"] == 0 and one["offloaded"] + one["copied"] == 40 * MB
                    for one in said)
         assert any(one["copied"] for one in said) == copied
         assert any(one["offloaded"] for one in said)
-    fleet.dom0.run(f"xenstore-rm {node}")
+    fleet.dom0.run(f"xenstore-rm backend/vpipe/{domid}/0/max-ops")
 
 
 def test_operations(fleet):

@@ -11,6 +11,7 @@ import pytest
 from lab import ADDRESSES, SMALL
 from pipes import MIB
 from rig import PEER, lines
+from test_fairness import limit_is
 from test_vpipectl import SYSFS, daemon, domid, wait_left
 
 pytestmark = pytest.mark.long
@@ -94,14 +95,13 @@ def test_over_the_limit(rig, limit):
         rig.dom0.run(f"echo {allowed // 8} >{PARAMETERS}/{limit}")
     else:
         value = allowed if limit == "max-ops" else 16
-        rig.dom0.run(f"xenstore-write {node} {value}; usleep 300000")
+        limit_is(rig.dom0, domid(rig), limit, value)
     crowd = Crowd(rig, number)
     if limit == "max-chunks":
         crowd.open(number - 10)
         assert stat(rig, "chunks") <= 16
     else:
         crowd.open(allowed // 2)
-        time.sleep(2)
         assert stat(rig, "flows") <= allowed + 8
     said = crowd.finish()
     rig.dom0.run(f"echo 512 >{PARAMETERS}/flow_mib; xenstore-rm {node}", check=False)
