@@ -174,7 +174,7 @@ void vpback_disk_exit(struct vpback_device *dev);
 
 /* --- netdev.c and steer.c: the frames of offloaded flows ---------------------- */
 
-#define VPBACK_HASH_BITS	8
+#define VPBACK_HASH_BITS	10	/* of the flows of a link */
 #define VPBACK_MAX_FRAMES	4096	/* waiting in a link, each way; held, of a domain */
 #define VPBACK_MAX_ADDRS	16	/* of a vif, of those that xenstore allows */
 
