@@ -264,6 +264,8 @@ def forged(rig, file, snd, rcv, steps, peer="--send all --pace 700:2000", repeat
     job = rig.peer.spawn(f"exec /payload/vptest duplex {peer} --forge {GUEST}:{rcv}:{snd} {port}",
                          stdin=None)
     job.wait_output('"listening"', timeout=20)
+    # A connection that begins without a handshake may know no next hop yet.
+    rig.guest.run(f"ping -c 1 -W 5 {PEER}")
     guest = start_talk(rig, file, steps, port, f"--repeat {repeat} --forge {snd}:{rcv}"
                                                " --scratch /mnt/scratch")
     said = lines(guest.wait(timeout=60, check=True).out)
