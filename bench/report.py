@@ -212,13 +212,15 @@ def costs(figure):
                      f"{dom0.get('vpipe-back', 0) * per:.2f}",
                      f"{stats.get('events_total', 0) * per:.2f}",
                      f"{to_dom0 * per:.1f}", f"{to_guest * per:.1f}",
+                     f"{row['wakeups_guest'] * per:.1f}" if "wakeups_guest" in row else "-",
                      *(f"{grants[name] * per:.1f}" for name in ("copied", "mapped", "unmapped")),
                      mean(stats, "attach_us_total", "attaches_total"),
                      mean(stats, "return_us_total", "detaches_total"),
                      f"{stats.get('retransmits_total', 0)} / {row['retransmits_guest']}"])
     return table(["of each transfer", "connection", "", "ring requests", "vPipe events to dom0",
-                  "to the guest", "all events to dom0", "to the guest", "grants copied", "mapped",
-                  "unmapped", "attach µs", "return µs", "retransmits dom0 / guest"], rows)
+                  "to the guest", "all events to dom0", "to the guest", "wake-ups of the guest",
+                  "grants copied", "mapped", "unmapped", "attach µs", "return µs",
+                  "retransmits dom0 / guest"], rows)
 
 
 def growth(figure):
