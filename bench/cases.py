@@ -44,7 +44,9 @@ MTU = {"file_to_socket": 9000, "socket_to_file": 1500, "socket_to_socket": 1500,
        "file_to_file": 1500}
 
 # cache: "cold" (the caches are dropped), "warm" (the same transfer came before)
-Case = namedtuple("Case", "pipe way burners mebibytes cache", defaults=("cold",))
+# sync: when what goes to a disk has to be there: at the "end", or after "each write" (O_SYNC)
+Case = namedtuple("Case", "pipe way burners mebibytes cache sync", defaults=("cold", "end"))
+SYNC = {"end": "--sync", "each write": "--osync"}
 
 
 def way(pipe, name):
@@ -80,7 +82,7 @@ def command(stage, case, port, sink_port):
         return (f"/payload/vpipe-send {options} --length {case.mebibytes << 20} "
                 f"{stage.file(stage.sizes[0])} {ADDRESSES['peer']} {sink_port}")
     if case.pipe == "socket_to_file":
-        return f"/payload/vpipe-recv --sync {options} {port} /fs/out"
+        return f"/payload/vpipe-recv {SYNC[case.sync]} {options} {port} /fs/out"
     if case.pipe == "socket_to_socket":
         return f"/payload/vpipe-relay {options} {port} {ADDRESSES['peer']} {sink_port}"
     return f"/payload/vpipe-cp --sync --json {options} {stage.file(case.mebibytes)} /fs/out"

@@ -17,6 +17,7 @@ from cases import ORDINARY, PIPES, WAYS, Case
 from sweep import sweep
 
 SIZE = 64       # MiB of a transfer; one of the stage's files
+SYNC_SIZE = 16  # where each write of an ordinary way waits for the disk
 BURNERS = range(4)
 SIZES = (64, 128, 256, 1024)
 FEW = ("vpipe", "native")
@@ -36,6 +37,11 @@ def run_sweep(wanted, stage, rounds, done):
 def co_located(pipe, _):
     return [Case(pipe, way.name, burners, SIZE)
             for burners in BURNERS for way in WAYS[pipe]]
+
+
+def synchronous(_):
+    return [Case("socket_to_file", way, burners, SYNC_SIZE, sync="each write")
+            for burners in BURNERS for way in ("read 64 KiB", "splice", *FEW)]
 
 
 def sizes(pipe, stage):
@@ -70,6 +76,7 @@ FIGURES = {
     **{f"fig4{letter}": _sweep(f"{PIPES[pipe]}, co-located domains",
                                functools.partial(co_located, pipe), 3)
        for letter, pipe in LETTERS.items()},
+    "fig4b-sync": _sweep("socket → file with O_SYNC, co-located domains", synchronous, 3),
     **{f"fig5{letter}": _sweep(f"{PIPES[pipe]}, sizes, two co-located domains",
                                functools.partial(sizes, pipe), 3)
        for letter, pipe in LETTERS.items()},
