@@ -13,7 +13,7 @@ import breakeven
 import costs
 import growth
 import memory
-from cases import ORDINARY, PIPES, WAYS, Case
+from cases import ORDINARY, PIPES, ROOTS, WAYS, Case
 from sweep import sweep
 
 SIZE = 64       # MiB of a transfer; one of the stage's files
@@ -61,13 +61,19 @@ def caches(_):
             for cache in ("cold", "warm") for way in ("read 64 KiB", "sendfile", *FEW)]
 
 
+def disks(_):
+    return [Case(pipe, way, 0, SIZE, disk=disk)
+            for pipe in ("file_to_socket", "socket_to_file") for disk in ROOTS
+            for way in (ORDINARY[pipe], *FEW)]
+
+
 def scheduling(_):
     return [Case("file_to_socket", way, burners, SIZE)
             for burners in BURNERS for way in ("sendfile", *FEW)]
 
 
-def _sweep(title, wanted, rounds, **stage):
-    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds)
+def _sweep(title, wanted, rounds, virtual=True, **stage):
+    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds, virtual)
 
 
 LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",
@@ -82,6 +88,9 @@ FIGURES = {
        for letter, pipe in LETTERS.items()},
     "fig6": _sweep("CPU time", cpu, 3),
     "caches": _sweep("cold and warm caches", caches, 3),
+    "disk": _sweep("a disk of the machine instead of a RAM disk", disks, 3,
+                   virtual=False,       # the disk's time is the host's
+                   emulated_disk=True),
     "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
                      scheduler="credit"),
     # Does it wait for time slices? Then this is better.

@@ -13,6 +13,7 @@ import time
 
 import cases
 import demo
+from disk import ROOT
 from lab import LabError
 
 DEVICE = "/sys/bus/xen-backend/devices/vpipe-1-0"
@@ -112,7 +113,7 @@ class Bench:
     def forget(self):
         """No cached data; no cached round-trip times either."""
         for host in (self.stage.guest, self.stage.dom0):
-            host.run("rm -f /fs/out; sync; echo 3 >/proc/sys/vm/drop_caches;"
+            host.run(f"rm -f /fs/out {ROOT}/fs/out; sync; echo 3 >/proc/sys/vm/drop_caches;"
                      "ip tcp_metrics flush", timeout=120)
         self.stage.peer.run("ip tcp_metrics flush")
 

@@ -3,10 +3,12 @@ out/bench.md: of each figure what the paper showed (section 5.1; its figures hav
 in the text, so what it says of them), what we see, and why they differ.
 """
 
+import math
+
 import plot
 from breakeven import SIZES, WAYS
 from cases import ORDINARY, PIPES
-from figures import FIGURES, LETTERS
+from figures import FEW, FIGURES, LETTERS
 from results import VIRTUAL, Cells
 from summary import crossing, noisy, ratio, summary, text
 
@@ -49,17 +51,18 @@ def shown(way):
 # Throughput, over the number of busy domains or over sizes
 
 
+def rate(cells, way, **where):
+    """In brackets as a part of native under the same circumstances."""
+    of = cells.ratio("mb_per_s", {"way": way, **where}, {"way": "native", **where})
+    part = "" if of is None or way == "native" else f" ({of:.2f})"
+    return text(cells.get("mb_per_s", way=way, **where)) + part
+
+
 def rates(cells, over):
-    """A row for each way; in brackets as a part of native under the same circumstances."""
+    """A row for each way."""
     columns = cells.values(over)
-    rows = []
-    for way in cells.values("way"):
-        row = [shown(way)]
-        for x in columns:
-            of = cells.ratio("mb_per_s", {"way": way, over: x}, {"way": "native", over: x})
-            part = "" if of is None or way == "native" else f" ({of:.2f})"
-            row.append(text(cells.get("mb_per_s", way=way, **{over: x})) + part)
-        rows.append(row)
+    rows = [[shown(way), *(rate(cells, way, **{over: x}) for x in columns)]
+            for way in cells.values("way")]
     return table(["MB/s (part of native)", *(f"{x} MiB" if over == "mebibytes" else f"{x} busy"
                                             for x in columns)], rows)
 
@@ -177,6 +180,36 @@ def caches(cells):
     rows = [[shown(way), *(text(cells.get("mb_per_s", way=way, cache=cache))
                            for cache in ("cold", "warm"))] for way in cells.values("way")]
     return table(["MB/s", "caches dropped", "the same transfer came before"], rows)
+
+
+def disks(cells):
+    which = cells.values("disk")
+    rows = [[PIPES[pipe], shown(way), *(rate(cells, way, pipe=pipe, disk=disk) for disk in which)]
+            for pipe in cells.values("pipe") for way in (ORDINARY[pipe], *FEW)]
+    return table(["MB/s (part of native)", "", *(f"{disk} disk" for disk in which)], rows)
+
+
+def why_disks(cells):
+    """Of each pipe: what becomes of the ratios when the disk is another one."""
+    lines = []
+    for pipe in cells.values("pipe"):
+        def ratios(to, pipe=pipe):
+            return [cells.ratio("mb_per_s", {"pipe": pipe, "way": "vpipe", "disk": disk},
+                                {"pipe": pipe, "way": to, "disk": disk})
+                    for disk in ("emulated", "RAM")]
+        other = ORDINARY[pipe]
+        gains, limits = ratios(other), ratios("native")
+        left = cells.ratio("mb_per_s", {"pipe": pipe, "way": "native", "disk": "emulated"},
+                           {"pipe": pipe, "way": "native", "disk": "RAM"})
+        line = (f"- {PIPES[pipe]}: vPipe : {other} is {number(gains[0])} on the emulated disk and "
+                f"{number(gains[1])} on the RAM disk, vPipe : native {number(limits[0])} and "
+                f"{number(limits[1])}; native has {number(left)} of its speed on the RAM disk")
+        if None not in gains:
+            near, far = (abs(math.log(gain)) for gain in gains)
+            line += (": the time that the disk takes is the same for both ways, and evens them out"
+                     if near < far else ": the disk evens out nothing")
+        lines.append(line + ".")
+    return lines
 
 
 def small_rates(figure, kind):
@@ -327,6 +360,8 @@ def section(name, figure, out):
             lines += [*processors(cells), *why_cpu(cells)]
         elif base == "caches":
             lines += caches(cells)
+        elif base == "disk":
+            lines += [*disks(cells), *why_disks(cells)]
         for failure in cells.failures():
             lines.append(f"- FAILED: {failure}")
         if cells.noisy():
@@ -351,9 +386,9 @@ def report(bench, out):
     figures = bench["figures"]
     lines = ["# Benchmark", "",
              f"Xen {bench['xen_version']}, dom0 {bench['dom0_kernel']}, domU "
-             f"{bench['domu_kernel']}, emulated (TCG): compare, do not quote. Disks are RAM disks. "
-             "Caches are cold where nothing else is said. Figures are medians, ± half of what lies "
-             "between the lowest and the highest.", ""]
+             f"{bench['domu_kernel']}, emulated (TCG): compare, do not quote. Disks are RAM disks, "
+             "and caches cold, where nothing else is said. Figures are medians, ± half of what "
+             "lies between the lowest and the highest.", ""]
     order = [name + suffix for name in FIGURES for suffix in ("", VIRTUAL)]
     for name in (name for name in order if name in figures):
         base = name.removesuffix(VIRTUAL)

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import pathlib
 
+import disk
 from agent import Host
 from lab import ADDRESSES, TOP, Lab
 
@@ -31,9 +32,13 @@ VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
 
 
 class Stage(Lab):
-    """virtual: in virtual time, with smaller files. Otherwise as Lab."""
+    """
+    virtual: in virtual time, with smaller files; emulated_disk: the machine's own beside the
+    RAM disks. Otherwise as Lab.
+    """
 
-    def __init__(self, virtual=False, **lab):
+    def __init__(self, virtual=False, emulated_disk=False, **lab):
+        self.emulated_disk = emulated_disk
         config = {**(VIRTUAL if virtual else REAL), **lab}
         self.sizes = config.pop("sizes")
         super().__init__(virtual=virtual, timeout=7200, **config)
@@ -69,6 +74,8 @@ class Stage(Lab):
     def restore(self):
         super().restore()
         self.burners = [self._small(n) for n in range(2, 2 + BURNERS)]
+        if self.emulated_disk:
+            disk.prepare(self)
 
     def _small(self, number):
         name = f"guest{number}"
