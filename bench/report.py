@@ -282,6 +282,23 @@ def growth(figure):
     return table(["", "", "dom0 CPU s / GB", "domU CPU s / GB", "ring requests / GB"], rows)
 
 
+def why_growth(figure):
+    """Of each kind: what a GB takes with the last, as a part of that with the first."""
+    kinds = {}
+    for row in figure["growth"]:
+        kinds.setdefault(row["what"], []).append(row)
+    lines = []
+    for what, rows in kinds.items():
+        if len(rows) > 1:
+            cpu, requests = (ratio(*(summary([run[metric] for run in row["runs"]])
+                                     for row in (rows[-1], rows[0])))
+                             for metric in ("dom0_cpu_s_per_gb", "requests_per_gb"))
+            lines.append(f"- {what}, from {rows[0]['number']} to {rows[-1]['number']}: a GB then "
+                         f"takes {number(cpu)} of dom0's CPU time and {number(requests)} of the "
+                         "requests.")
+    return lines
+
+
 def memory(figure):
     rows = [[str(row["asked"]), str(row["open"]),
              f"{row['dom0_kib'] / row['asked']:.0f}", f"{row['guest_kib'] / row['asked']:.0f}",
@@ -373,7 +390,7 @@ def section(name, figure, out):
     elif base == "costs":
         lines += costs(figure)
     elif base == "growth":
-        lines += growth(figure)
+        lines += [*growth(figure), *why_growth(figure)]
     elif base == "memory":
         lines += memory(figure)
     if drawn:
