@@ -31,15 +31,15 @@ def number(size, most_bytes=LEAST_BYTES):
     return max(1, min(MOST, most_bytes // size))
 
 
-def in_a_row(bench, options, size, repeat, connections):
-    """Seconds for one of them."""
+def in_a_row(bench, options, size, repeat, connections, around="{}"):
+    """Seconds for one of them. around: the command in the guest, where {} is the program's."""
     stage, port = bench.stage, bench.next_port()
     bench.forget()
     sink = stage.peer.spawn(sink_command(port, connections))
     sink.wait_output("listening", 60)
-    out = stage.guest.run(f"/payload/vpipe-send {options} --length {size} --repeat {repeat} "
-                          f"--count {connections} /mnt/file {ADDRESSES['peer']} {port}",
-                          timeout=300).out
+    command = (f"/payload/vpipe-send {options} --length {size} --repeat {repeat} "
+               f"--count {connections} /mnt/file {ADDRESSES['peer']} {port}")
+    out = stage.guest.run(around.format(command), timeout=300).out
     sink.wait(60, check=True)
     return json.loads(out)["seconds"] / (repeat * connections)
 

@@ -7,6 +7,7 @@ ordinary way in dom0, on a disk of the same kind and on the same network: the li
 
 from collections import namedtuple
 
+from disk import ROOT
 from lab import ADDRESSES
 from stage import STREAM_MIB
 
@@ -44,7 +45,12 @@ MTU = {"file_to_socket": 9000, "socket_to_file": 1500, "socket_to_socket": 1500,
        "file_to_file": 1500}
 
 # cache: "cold" (the caches are dropped), "warm" (the same transfer came before)
-Case = namedtuple("Case", "pipe way burners mebibytes cache", defaults=("cold",))
+# sync: when what goes to a disk has to be there: at the "end", or after "each write" (O_SYNC)
+# disk: of dom0's "RAM", or the machine's own, "emulated" (disk.py)
+Case = namedtuple("Case", "pipe way burners mebibytes cache sync disk",
+                  defaults=("cold", "end", "RAM"))
+ROOTS = {"RAM": "", "emulated": ROOT}
+SYNC = {"end": "--sync", "each write": "--osync"}
 
 
 def way(pipe, name):
@@ -75,12 +81,13 @@ def source_command(host, port, mebibytes):
 
 def command(stage, case, port, sink_port):
     """Of the program that is measured."""
-    options = way(case.pipe, case.way).options
+    options, root = way(case.pipe, case.way).options, ROOTS[case.disk]
     if case.pipe == "file_to_socket":
         return (f"/payload/vpipe-send {options} --length {case.mebibytes << 20} "
-                f"{stage.file(stage.sizes[0])} {ADDRESSES['peer']} {sink_port}")
+                f"{root}{stage.file(stage.sizes[0])} {ADDRESSES['peer']} {sink_port}")
     if case.pipe == "socket_to_file":
-        return f"/payload/vpipe-recv --sync {options} {port} /fs/out"
+        return f"/payload/vpipe-recv {SYNC[case.sync]} {options} {port} {root}/fs/out"
     if case.pipe == "socket_to_socket":
         return f"/payload/vpipe-relay {options} {port} {ADDRESSES['peer']} {sink_port}"
-    return f"/payload/vpipe-cp --sync --json {options} {stage.file(case.mebibytes)} /fs/out"
+    return (f"/payload/vpipe-cp --sync --json {options} {root}{stage.file(case.mebibytes)} "
+            f"{root}/fs/out")

@@ -13,10 +13,11 @@ import breakeven
 import costs
 import growth
 import memory
-from cases import ORDINARY, PIPES, WAYS, Case
+from cases import ORDINARY, PIPES, ROOTS, WAYS, Case
 from sweep import sweep
 
 SIZE = 64       # MiB of a transfer; one of the stage's files
+SYNC_SIZE = 16  # where each write of an ordinary way waits for the disk
 BURNERS = range(4)
 SIZES = (64, 128, 256, 1024)
 FEW = ("vpipe", "native")
@@ -38,6 +39,11 @@ def co_located(pipe, _):
             for burners in BURNERS for way in WAYS[pipe]]
 
 
+def synchronous(_):
+    return [Case("socket_to_file", way, burners, SYNC_SIZE, sync="each write")
+            for burners in BURNERS for way in ("read 64 KiB", "splice", *FEW)]
+
+
 def sizes(pipe, stage):
     return [Case(pipe, way, 2, mebibytes) for mebibytes in sorted(stage.sizes)
             for way in (ORDINARY[pipe], *FEW)]
@@ -55,13 +61,19 @@ def caches(_):
             for cache in ("cold", "warm") for way in ("read 64 KiB", "sendfile", *FEW)]
 
 
+def disks(_):
+    return [Case(pipe, way, 0, SIZE, disk=disk)
+            for pipe in ("file_to_socket", "socket_to_file") for disk in ROOTS
+            for way in (ORDINARY[pipe], *FEW)]
+
+
 def scheduling(_):
     return [Case("file_to_socket", way, burners, SIZE)
             for burners in BURNERS for way in ("sendfile", *FEW)]
 
 
-def _sweep(title, wanted, rounds, **stage):
-    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds)
+def _sweep(title, wanted, rounds, virtual=True, **stage):
+    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds, virtual)
 
 
 LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",
@@ -70,11 +82,15 @@ FIGURES = {
     **{f"fig4{letter}": _sweep(f"{PIPES[pipe]}, co-located domains",
                                functools.partial(co_located, pipe), 3)
        for letter, pipe in LETTERS.items()},
+    "fig4b-sync": _sweep("socket → file with O_SYNC, co-located domains", synchronous, 3),
     **{f"fig5{letter}": _sweep(f"{PIPES[pipe]}, sizes, two co-located domains",
                                functools.partial(sizes, pipe), 3)
        for letter, pipe in LETTERS.items()},
     "fig6": _sweep("CPU time", cpu, 3),
     "caches": _sweep("cold and warm caches", caches, 3),
+    "disk": _sweep("a disk of the machine instead of a RAM disk", disks, 3,
+                   virtual=False,       # the disk's time is the host's
+                   emulated_disk=True),
     "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
                      scheduler="credit"),
     # Does it wait for time slices? Then this is better.

@@ -13,9 +13,11 @@ import time
 
 import cases
 import demo
+from disk import ROOT
 from lab import LabError
 
-DEVICE = "/sys/bus/xen-backend/devices/vpipe-1-0"
+DEVICES = "/sys/bus/xen-backend/devices"
+DEVICE = f"{DEVICES}/vpipe-1-0"
 BUSY = 0.15         # of the machine: what others may use while something is measured
 TRIES = 3           # of a measurement that others spoil
 DEADLINE = 580      # seconds for one transfer
@@ -24,8 +26,8 @@ THREADS = (("vpipe", re.compile(r"vpback/")), ("blkback", re.compile(r"\d+\.xvd"
            ("netback", re.compile(r"vif\d+\.")), ("softirq", re.compile(r"ksoftirqd/")),
            ("worker", re.compile(r"kworker/")))
 NO_SUMS = re.compile(r".*_(mean|max)|credits")  # of the statistics: nothing to subtract
-COUNTERS = (f"grep -H . /proc/[0-9]*/comm /proc/[0-9]*/schedstat {DEVICE}/statistics/*"
-            " /proc/interrupts 2>/dev/null || :")
+COUNTERS = ("grep -H . /proc/[0-9]*/comm /proc/[0-9]*/schedstat {} /proc/interrupts"
+            " 2>/dev/null || :")
 
 
 def _kind(thread):
@@ -54,7 +56,7 @@ def _parse(text):
         elif words[-1] == "interrupts":
             interrupts.append(value)
         elif not NO_SUMS.fullmatch(words[-1]):
-            stats[words[-1]] = int(value)
+            stats[words[-1]] = stats.get(words[-1], 0) + int(value)
     threads = {}
     for pid, seconds in times.items():
         if kind := _kind(names.get(pid, "")):
@@ -68,10 +70,13 @@ def grown(after, before):
 
 
 class Meter:
-    """From here to the call of end()."""
+    """
+    From here to the call of end(). domains: whose CPU time and statistics are added up;
+    events in guests are those of the first.
+    """
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, stage, domains=(1,)):
+        self.stage, self.domains = stage, domains
         self.counters = self._counters()
         self.foreign, self.began = demo.foreign_ticks(stage), time.monotonic()
         self.cpu = self._cpu()
@@ -83,7 +88,8 @@ class Meter:
         got = {kind: grown(value, self.counters[kind])
                for kind, value in self._counters().items()}
         domains = sum(value for name, value in cpu.items() if name.isdigit())
-        seconds = {"dom0_cpu_s": cpu.get("0", 0), "domu_cpu_s": cpu.get("1", 0),
+        seconds = {"dom0_cpu_s": cpu.get("0", 0),
+                   "domu_cpu_s": sum(cpu.get(str(one), 0) for one in self.domains),
                    "xen_cpu_s": cpu["now"] - cpu.get("idle", 0) - domains}
         return {**{name: round(value, 6) for name, value in seconds.items()},
                 "threads": {kind: round(value, 6) for kind, value in got.pop("threads").items()},
@@ -95,7 +101,8 @@ class Meter:
 
     def _counters(self):
         guest = self.stage.guest.run("cat /proc/interrupts", timeout=120).out
-        return {**_parse(self.stage.dom0.run(COUNTERS).out),
+        files = " ".join(f"{DEVICES}/vpipe-{one}-0/statistics/*" for one in self.domains)
+        return {**_parse(self.stage.dom0.run(COUNTERS.format(files)).out),
                 "events_guest": _interrupts(guest.splitlines())}
 
 
@@ -112,7 +119,7 @@ class Bench:
     def forget(self):
         """No cached data; no cached round-trip times either."""
         for host in (self.stage.guest, self.stage.dom0):
-            host.run("rm -f /fs/out; sync; echo 3 >/proc/sys/vm/drop_caches;"
+            host.run(f"rm -f /fs/out {ROOT}/fs/out; sync; echo 3 >/proc/sys/vm/drop_caches;"
                      "ip tcp_metrics flush", timeout=120)
         self.stage.peer.run("ip tcp_metrics flush")
 

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import pathlib
 
+import disk
 from agent import Host
 from lab import ADDRESSES, TOP, Lab
 
@@ -31,9 +32,13 @@ VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
 
 
 class Stage(Lab):
-    """virtual: in virtual time, with smaller files. Otherwise as Lab."""
+    """
+    virtual: in virtual time, with smaller files; emulated_disk: the machine's own beside the
+    RAM disks. Otherwise as Lab.
+    """
 
-    def __init__(self, virtual=False, **lab):
+    def __init__(self, virtual=False, emulated_disk=False, **lab):
+        self.emulated_disk = emulated_disk
         config = {**(VIRTUAL if virtual else REAL), **lab}
         self.sizes = config.pop("sizes")
         super().__init__(virtual=virtual, timeout=7200, **config)
@@ -42,8 +47,9 @@ class Stage(Lab):
         """Of the whole path; in virtual time segments never become frames."""
         if self.virtual:
             return
-        for host, links in ((self.peer, "eth0"), (self.dom0, "eth0 vif1.0 xenbr0"),
-                            (self.guest, "eth0")):
+        vifs = " ".join(f"vif{n}.0" for n in range(1, 1 + len(self.attached)))
+        for host, links in ((self.peer, "eth0"), (self.dom0, f"eth0 {vifs} xenbr0"),
+                            *((guest, "eth0") for guest in self.attached)):
             host.run(f"for link in {links}; do ip link set $link mtu {mtu} || exit 1; done")
 
     @contextlib.contextmanager
@@ -60,6 +66,15 @@ class Stage(Lab):
         for job in jobs:
             job.kill()
 
+    def attach_burners(self, number):
+        """So many of the other guests have the source at /mnt, and vPipe, as the first has."""
+        for guest in self.burners[:number]:
+            guest.run(f"payload guest {self.payload.mebibytes} && mkdir -p /mnt &&"
+                      " mount -o ro,noload /dev/xvdc /mnt && insmod /payload/vpipe-front.ko",
+                      timeout=120)
+            self.dom0.run(f"/payload/vpipectl attach {guest.name}", timeout=60)
+            self.attached.append(guest)
+
     def file(self, mebibytes):
         """A file of just so many."""
         return "/mnt/file" if mebibytes == self.sizes[0] else f"/mnt/file-{mebibytes}"
@@ -68,7 +83,10 @@ class Stage(Lab):
 
     def restore(self):
         super().restore()
+        self.attached = [self.guest]    # the domains 1 and so on
         self.burners = [self._small(n) for n in range(2, 2 + BURNERS)]
+        if self.emulated_disk:
+            disk.prepare(self)
 
     def _small(self, number):
         name = f"guest{number}"

@@ -32,7 +32,7 @@ def groups(wanted, number):
 
 def show(case):
     return (f"{cases.PIPES[case.pipe]}, {case.way}, {case.burners} busy, "
-            f"{case.mebibytes} MiB, {case.cache}")
+            f"{case.mebibytes} MiB, {case.cache}, {case.disk} disk")
 
 
 def sweep(stage, wanted, rounds, done):

@@ -25,6 +25,7 @@ static const char *const path_names[] = { "auto", "ordinary", "offload" };
 static enum path path = PATH_AUTO;
 static int64_t length = -1;	/* of each connection; -1: to its end */
 static bool sync_data;
+static int sync_flag;		/* of open(2): O_SYNC or none */
 static enum call call = CALL_READ_WRITE;
 static int64_t buffer = ORDINARY_BUFFER;
 
@@ -44,6 +45,7 @@ static void help(FILE *out)
 	      "                    FILE is emptied)\n"
 	      "  --length BYTES    take so many of each connection (to its end)\n"
 	      "  --sync            the data is on the disk when the time ends\n"
+	      "  --osync           FILE is open with O_SYNC: after each write it is there\n"
 	      "  --help, --version\n"
 	      "\n"
 	      "Prints {\"listening\":PORT} when it is ready.  PORT 0: any free one.\n"
@@ -136,6 +138,7 @@ int main(int argc, char **argv)
 		{ "offset", required_argument, NULL, 'o' },
 		{ "length", required_argument, NULL, 'l' },
 		{ "sync", no_argument, NULL, 's' },
+		{ "osync", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -168,6 +171,9 @@ int main(int argc, char **argv)
 		case 's':
 			sync_data = true;
 			break;
+		case 'S':
+			sync_flag = O_SYNC;
+			break;
 		case 'h':
 			help(stdout);
 			return 0;
@@ -187,7 +193,8 @@ int main(int argc, char **argv)
 		return 2;
 
 	signal(SIGXFSZ, SIG_IGN);	/* EFBIG tells it too, and how much came */
-	file = open(argv[1], O_WRONLY | O_CREAT | O_CLOEXEC | (offset < 0 ? O_TRUNC : 0), 0666);
+	file = open(argv[1], O_WRONLY | O_CREAT | O_CLOEXEC | sync_flag |
+		    (offset < 0 ? O_TRUNC : 0), 0666);
 	if (file < 0) {
 		fprintf(stderr, "vpipe-recv: %s: %s\n", argv[1], strerror(errno));
 		return 1;

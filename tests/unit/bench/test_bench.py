@@ -2,15 +2,21 @@
 
 import math
 import pathlib
+import struct
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(TOP / "bench"), str(TOP / "lab")]
+import costs  # noqa: E402
+import disk  # noqa: E402
+import growth  # noqa: E402
 import measure  # noqa: E402
 import report  # noqa: E402
 import smoke  # noqa: E402
-from cases import PIPES, WAYS, Case  # noqa: E402
+from bench import chosen, jobs  # noqa: E402
+from cases import PIPES, ROOTS, SYNC, WAYS, Case, command  # noqa: E402
 from figures import FIGURES, SMOKE  # noqa: E402
+from lab import ADDRESSES, DISK_MIB  # noqa: E402
 from results import Cells, value  # noqa: E402
 from summary import crossing, medians, noisy, ratio, spread, summary, text, tolerance  # noqa: E402
 from sweep import groups, rotated  # noqa: E402
@@ -100,7 +106,68 @@ def test_counters():
     got = measure._parse(text_)
     assert got == {"threads": {"vpipe": 2, "netback": 1, "blkback": 0.5},
                    "stats": {"requests_total": 12}, "events_dom0": {"vpipe-back": 7}}
+    both = text_ + "\n/sys/bus/xen-backend/devices/vpipe-2-0/statistics/requests_total:30"
+    assert measure._parse(both)["stats"] == {"requests_total": 42}
     assert measure.grown({"a": 3, "b": 1}, {"a": 1, "b": 1}) == {"a": 2}
+
+
+def test_left_idle():
+    """As the kernel writes a histogram; only leaving counts."""
+    assert costs.left_idle("\n".join([
+        "# event histogram", "#", "# trigger info: hist:keys=state:vals=hitcount [active]", "", "{ state:          1 } hitcount:         40",
+        "{ state: 4294967295 } hitcount:         39", "", "Totals:", "    Hits: 79"])) == 39
+    assert costs.left_idle("# event histogram\n\nTotals:\n    Hits: 0\n") == 0
+
+
+def test_partitions():
+    """Behind one another, inside the disk, and a file fits."""
+    sector = disk.partition_table(disk.PARTS, disk.PART_MIB)
+    assert len(sector) == 512 and sector.endswith(b"\x55\xaa")
+    end = 1 << 20
+    for n in range(4):
+        kind, start, length = struct.unpack_from("<4xB3xII", sector, 446 + 16 * n)
+        if n < disk.PARTS:
+            assert (kind, start * 512) == (0x83, end)
+            end += length * 512
+        else:
+            assert (kind, start, length) == (0, 0, 0)
+    assert end <= DISK_MIB << 20
+    assert all(case.mebibytes <= disk.FILE_MIB < disk.PART_MIB
+               for case in FIGURES["disk"].run.args[0](None))
+
+
+def test_command():
+    class Stage:
+        sizes = (1024,)
+
+        @staticmethod
+        def file(_):
+            return "/mnt/file"
+    peer = ADDRESSES["peer"]
+    case = Case("file_to_socket", "vpipe", 0, 1)
+    assert command(Stage, case, 1, 2).endswith(f"--length 1048576 /mnt/file {peer} 2")
+    assert f" {ROOTS['emulated']}/mnt/file " in command(Stage, case._replace(disk="emulated"), 1, 2)
+    case = Case("socket_to_file", "vpipe", 0, 1)
+    for sync, option in SYNC.items():
+        assert (command(Stage, case._replace(sync=sync), 1, 2)
+                == f"/payload/vpipe-recv {option} --path offload 1 /fs/out")
+    assert command(Stage, case._replace(disk="emulated"), 1, 2).endswith(
+        f" {ROOTS['emulated']}/fs/out")
+
+
+def test_growth():
+    """Each is another one, and its command a command."""
+    wanted = list(growth.wanted())
+    assert len({how[:2] for how in wanted}) == len(wanted)
+    assert all("{" not in how[2].format(peer="peer", port=1) for how in wanted)
+    assert [how[5:] for how in wanted if len(how) > 5] == [(vms,) for vms in growth.VMS]
+
+
+def test_chosen():
+    assert chosen("fig4b") == ["fig4b"]
+    assert chosen("fig4") == ["fig4a", "fig4b", "fig4c", "fig4d", "fig4b-sync"]
+    assert chosen("nothing") == []
+    assert jobs(["disk"], None) == [("disk", False)]
 
 
 def test_smoke():
@@ -126,7 +193,15 @@ def whole():
     small = [{"kind": kind, "way": way, "bytes": size, **(fast if way == "vpipe" else slow)}
              for kind in ("kept", "answered", "new") for way in ("sendfile", "vpipe")
              for size in (4096, 65536)]
+    disks = [cell([rate], pipe=pipe, way=way, disk=which)
+             for which, rates_ in (("RAM", (10, 40, 50)), ("emulated", (8, 16, 20)))
+             for pipe, other in (("file_to_socket", "sendfile"), ("socket_to_file", "read 64 KiB"))
+             for way, rate in zip((other, "vpipe", "native"), rates_, strict=True)]
+    synchronous = [cell([rate], pipe="socket_to_file", way=way, burners=n, mebibytes=16,
+                        sync="each write") for n in range(4)
+                   for way, rate in (("read 64 KiB", 4), ("vpipe", 40), ("native", 20))]
     count = {"way": "vpipe", "kind": "kept", "bytes": 4096, "number": 2, "retransmits_guest": 0,
+             "wakeups_guest": 7,
              "stats": {"requests_total": 4}, "events_dom0": {"vpipe-back": 2, "timer": 9},
              "events_guest": {"vpipe-front": 2},
              "grants": {name: 0 for name in ("copied", "mapped", "unmapped")}}
@@ -138,14 +213,16 @@ def whole():
     return {"xen_version": "4", "dom0_kernel": "6", "domu_kernel": "6", "figures": {
         **{f"fig4{letter}": {"cells": co_located(pipe)} for letter, pipe in
            zip("abcd", PIPES, strict=True)},
+        "fig4b-sync": {"cells": synchronous}, "disk": {"cells": disks},
         "fig4a-virtual": {"cells": co_located("file_to_socket")},
         "fig5a": {"cells": sizes}, "fig6": {"cells": cpu},
         "caches": {"cells": [cell([1], cache=cache) for cache in ("cold", "warm")]},
         "credit": {"cells": co_located("file_to_socket")},
         "credit2": {"cells": co_located("file_to_socket")},
         "breakeven": {"small": small}, "costs": {"costs": [count]}, "memory": {"memory": [held]},
-        "growth": {"growth": [{"what": "extents", "number": 1, "runs": [
-            {"dom0_cpu_s_per_gb": 1, "domu_cpu_s_per_gb": 1, "requests_per_gb": 1}]}]}}}
+        "growth": {"growth": [{"what": "VMs at once", "number": n, "runs": [
+            {"dom0_cpu_s_per_gb": 1 + n, "domu_cpu_s_per_gb": 1, "requests_per_gb": 2}]}
+            for n in (1, 3)]}}}
 
 
 def test_report(tmp_path):
@@ -158,6 +235,12 @@ def test_report(tmp_path):
     assert "noisy (10.0 to 90.0)" in text_ and "FAILED: file_to_socket" in text_
     assert "kept: vPipe is never slower from 4 KiB on" in text_
     assert "1 cells are too noisy" in text_
+    assert "| 3.5 |" in text_, "wake-ups"
+    assert "VMs at once, from 1 to 3: a GB then takes 2.00 of dom0's" in text_
+    assert "| socket → file | **vPipe** | 40.0 (0.80) | 16.0 (0.80) |" in text_
+    assert ("socket → file: vPipe : read 64 KiB is 2.00 on the emulated disk and 4.00 on the RAM "
+            "disk, vPipe : native 0.80 and 0.80; native has 0.40 of its speed") in text_
+    assert "at least 256 times with 64 KiB" in text_ and "vPipe : native is 2.00" in text_
     assert len(report.summary_lines(bench)) == 5
 
 

@@ -71,6 +71,24 @@ test_recv_count() {
 	} | cmp - sink
 }
 
+# The file is open with O_SYNC (04010000) when that is asked for, and only then.
+test_osync() {
+	head -c 300000 /dev/urandom > source
+	for option in "" --osync; do
+		# shellcheck disable=SC2086
+		vpipe-recv $option 0 sink > "recv$option" & recv=$!
+		port=$(port "recv$option")
+		for fd in "/proc/$recv/fd/"*; do
+			[ "$(readlink "$fd")" != "$PWD/sink" ] || fd_of_sink=${fd##*/}
+		done
+		flags=$(sed -n 's/^flags:\t//p' "/proc/$recv/fdinfo/$fd_of_sink")
+		expect 0 vpipe-send source 127.0.0.1 "$port"
+		wait $recv
+		cmp source sink
+		[ $((flags & 04010000)) = $((${option:+04010000} + 0)) ]
+	done
+}
+
 # A stream that ends too early, a disk that is full, a server that is not there
 test_errors() {
 	head -c 10000 /dev/urandom > source
