@@ -15,9 +15,9 @@ from lab import DISK_MIB
 
 ROOT, DEVICE = "/emulated", "/dev/vdb"
 PARTS, PART_MIB, FILE_MIB = 3, 96, 64
+# Small ones would else have blocks of 1 KiB.
+MKFS = "mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0,lazy_journal_init=0"
 MIB, SECTOR, LINUX = 1 << 20, 512, 0x83
-# As large as it is a filesystem would else have small blocks, and not those of the RAM disks.
-MKFS = "mkfs.ext4 -q -F -b 4096 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard"
 
 
 def partition_table(number, mebibytes):
@@ -36,7 +36,7 @@ def prepare(stage):
     for _ in range(1, DISK_MIB):
         disk.write(bytes(MIB))      # the host's pages are there from the beginning
     disk.flush()
-    make = "".join(f"{MKFS} {DEVICE}{n} || exit 1;" for n in range(1, PARTS + 1))
+    make = "".join(f"{MKFS},nodiscard {DEVICE}{n} || exit 1;" for n in range(1, PARTS + 1))
     stage.dom0.run(
         f"blockdev --rereadpt {DEVICE}; until [ -b {DEVICE}{PARTS} ]; do usleep 20000; done;"
         f"{make} mkdir -p {ROOT}/mnt {ROOT}/fs && mount {DEVICE}1 {ROOT}/mnt &&"

@@ -19,13 +19,13 @@ import pathlib
 
 import disk
 from agent import Host
+from disk import MKFS
 from lab import ADDRESSES, TOP, Lab
 
 SOURCE, SINK, NATIVE_SINK = "/dev/ram0", "/dev/ram1", "/dev/ram2"
 BURNERS = 3
 STREAM_MIB = 16
 SPARE_MIB = 128     # of a sink, beside the largest file
-MKFS = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0"
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
 REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 6144, "memory": 8192}
 VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
