@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lab import ADDRESSES, SMALL
+from lab import SMALL
 from pipes import MIB
 from rig import PEER, lines
 from test_fairness import limit_is
@@ -151,15 +151,15 @@ def come_and_go(rig):
     port = rig.next_port()
     sink = rig.peer.spawn(f"exec /payload/vpipe-sink --discard --workers {3 * len(GUESTS)} {port}")
     sink.wait_output('"listening"', timeout=20)
-    for name in GUESTS:
-        rig.lab.create_guest(name, wait=False, data="/dev/ram1", **SMALL)
-    jobs = [sink]
-    for name in GUESTS:
-        rig.lab._wait_guest(name, ADDRESSES[name])
-        jobs += [rig.dom0.spawn(f"exec labrun {ADDRESSES[name]} 'mkdir -p /mnt &&"
-                                 " mount -o ro,noload /dev/xvdc /mnt && insmod /mnt/vpipe-front.ko &&"
-                                 " while :; do /mnt/vptest run --trust 1 --connections 3"
-                                 f" --repeat 100000 {PEER} {port} /mnt/file pipe:0:all; done'")]
+    guests = [rig.lab.create_guest(name, wait=False, data="/dev/ram1", **SMALL)
+              for name in GUESTS]
+    for guest in guests:
+        rig.lab._wait_guest(guest.name, guest.via)
+        # Without a connection of dom0's that would outlive the guest.
+        guest.run(
+            "mkdir -p /mnt && mount -o ro,noload /dev/xvdc /mnt && insmod /mnt/vpipe-front.ko;"
+            "(while :; do /mnt/vptest run --trust 1 --connections 3 --repeat 100000"
+            f" {PEER} {port} /mnt/file pipe:0:all; done) >/dev/null 2>&1 </dev/null &")
     # What they move before they are attached goes the ordinary way.
     doms = rig.dom0.run(f"for name in {' '.join(GUESTS)}; do dom=$(xl domid $name);"
                         f" s={SYSFS}/vpipe-$dom-0/statistics; echo $dom;"
@@ -169,9 +169,8 @@ def come_and_go(rig):
     rig.dom0.run(f"for dom in {' '.join(doms)}; do xl destroy $dom; done", timeout=60)
     for dom in doms:
         wait_left(rig, dom, False)
-    for job in jobs:
-        job.kill()
-        job.wait(timeout=20)
+    sink.kill()
+    sink.wait(timeout=20)
 
 
 def test_come_and_go(rig):
