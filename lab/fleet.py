@@ -3,7 +3,8 @@ Several guests that send to the peer at the same time, and what dom0 moves for e
 
 They all have the same file, on a RAM disk of dom0's that each of them has read-only, so
 that the disks are equal and there is room for many. The network has jumbo frames (see
-demo.py). What is measured is what dom0's driver counts (charged_bytes_total), read by one
+demo.py), and windows are wide: the emulated peer takes up to 30 ms to acknowledge, and no
+scheduler gives a connection more than its window in that time. What is measured is what dom0's driver counts (charged_bytes_total), read by one
 shell in dom0 that starts no other program.
 """
 
@@ -14,6 +15,7 @@ from lab import ADDRESSES
 SOURCE, DISK, FILE = "/dev/ram1", "/dev/xvdd", "/mnt/file"
 DEVICES = "/sys/bus/xen-backend/devices"
 PARAMETERS = "/sys/module/vpipe_back/parameters"
+WINDOW = 16 << 20   # bytes: what a connection may have in flight
 SAMPLE = 0.2    # seconds between two readings
 
 
@@ -31,8 +33,10 @@ class Fleet:
         self.names = [guest.name for guest in self.guests]
         self.domids = [int(self.dom0.run(f"xl domid {name}").out) for name in self.names]
         vifs = " ".join(f"vif{domid}.0" for domid in self.domids)
-        self.peer.run(f"ip link set eth0 mtu {mtu}")
+        self.peer.run(f"ip link set eth0 mtu {mtu};"
+                      f"echo 4096 131072 {2 * WINDOW} >/proc/sys/net/ipv4/tcp_rmem")
         self.dom0.run(f"for link in {vifs} eth0 xenbr0; do ip link set $link mtu {mtu}; done;"
+                      f"echo 4096 65536 {WINDOW} >/proc/sys/net/ipv4/tcp_wmem;"
                       "modprobe nf_tables; insmod /payload/vpipe-back.ko")
         for name, guest in zip(self.names, self.guests, strict=True):
             self.dom0.run(f"xl block-attach {name} {SOURCE},raw,xvdd,r", timeout=60)
