@@ -83,6 +83,21 @@ static void shadow_set_header(struct sock *sk, const struct xen_vpipe_tcp_state 
 #endif
 }
 
+/* A buffer of the namespace grows as far as the guest's, and no further than one of dom0's. */
+static void shadow_limit(int *most, int dom0, u32 guest, u32 least)
+{
+	WRITE_ONCE(*most, guest ? clamp_t(u32, guest, least, dom0) : dom0);
+}
+
+/* The namespace is the domain's alone; of different limits there the last one counts. */
+static void shadow_limit_buffers(struct net *net, const struct xen_vpipe_tcp_state *st)
+{
+	shadow_limit(&net->ipv4.sysctl_tcp_rmem[2], READ_ONCE(init_net.ipv4.sysctl_tcp_rmem[2]),
+		     st->rcvbuf_most, SOCK_MIN_RCVBUF);
+	shadow_limit(&net->ipv4.sysctl_tcp_wmem[2], READ_ONCE(init_net.ipv4.sysctl_tcp_wmem[2]),
+		     st->sndbuf_most, SOCK_MIN_SNDBUF);
+}
+
 /*
  * What the program has set stays; the others grow from there as they are used.  Frames need
  * less memory here than in the guest, whose data come in pages of their own: a buffer that
@@ -127,6 +142,7 @@ static void shadow_set_fields(struct sock *sk, const struct xen_vpipe_tcp_state 
 	tp->window_clamp = max(min(st->window_clamp, VPBACK_MAX_BUFFER), tp->window_clamp);
 	tp->rcv_ssthresh = min(max(st->rcv_ssthresh, st->rcv_wnd), VPBACK_MAX_BUFFER);
 	tp->snd_wl1 = st->snd_wl1;	/* which TCP_REPAIR_WINDOW might find too far ahead */
+	shadow_limit_buffers(sock_net(sk), st);
 	shadow_set_buffers(sk, st);
 	shadow_set_header(sk, st);
 	if (st->flags & XEN_VPIPE_TCP_F_ECN)

@@ -214,6 +214,7 @@ def mixed(fleet):
     set_weights(fleet, weights)
     fleet.disk(1, "/dev/ram2")
     fleet.disk(2, "/dev/ram3")
+    fleet.window(fleet.guests[3], 1 << 20)      # it has little memory, and six relays
     sink, source = fleet.sink(2 + 6), fleet.pour()
     meter = started(fleet)
     alone = []

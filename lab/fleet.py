@@ -15,7 +15,7 @@ from lab import ADDRESSES
 SOURCE, DISK, FILE = "/dev/ram1", "/dev/xvdd", "/mnt/file"
 DEVICES = "/sys/bus/xen-backend/devices"
 PARAMETERS = "/sys/module/vpipe_back/parameters"
-WINDOW = 16 << 20   # bytes: what a connection may have in flight
+WINDOW = 16 << 20   # bytes: what a connection may have in flight, if its guest lets it
 SAMPLE = 0.2    # seconds between two readings
 
 
@@ -45,6 +45,12 @@ class Fleet:
                       f"[ -e /payload/vptest ] || payload guest {lab.payload.mebibytes};"
                       "insmod /payload/vpipe-front.ko", timeout=60)
             self.dom0.run(f"/payload/vpipectl attach {name}", timeout=60)
+            self.window(guest, WINDOW)
+
+    @staticmethod
+    def window(guest, size):
+        """What a connection of the guest's may have in flight: it may have to take it back."""
+        guest.run(f"echo 4096 65536 {size} >/proc/sys/net/ipv4/tcp_wmem")
 
     def weights(self, *weights):
         """Of the guests, from now on; returns when the driver has them."""

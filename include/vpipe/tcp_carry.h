@@ -281,6 +281,8 @@ static inline void vpipe_tcp_snapshot(struct sock *sk, struct xen_vpipe_tcp_stat
 
 	st->rcvbuf = sk->sk_rcvbuf;
 	st->sndbuf = sk->sk_sndbuf;
+	st->rcvbuf_most = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2]);
+	st->sndbuf_most = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_wmem[2]);
 	st->window_clamp = tp->window_clamp;
 	st->rcv_ssthresh = tp->rcv_ssthresh;
 	st->rcv_per_rtt = tp->rcvq_space.space;
@@ -338,14 +340,17 @@ static inline void vpipe_tcp_ack_now(struct sock *sk)
  * Append `len` of the bytes by the socket's own sendmsg; whole or an error.  Socket locked.
  * There is no way back for what has been acknowledged or sent: it had room where it comes
  * from, so neither the buffers' sizes nor the limit of what all sockets may have (tcp_mem)
- * apply; and a connection is worth some patience when memory is short.
+ * apply; and a connection is worth some patience when memory is short, but not that others
+ * are killed for it.
  */
 static inline int vpipe_tcp_append(struct sock *sk, struct iov_iter *from, size_t len, int flags)
 {
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL | flags };
 	int sndbuf = sk->sk_sndbuf, rcvbuf = sk->sk_rcvbuf, ret = 0;
 	unsigned int tries = VPIPE_TCP_TRIES;
+	gfp_t allocation = sk->sk_allocation;
 
+	sk->sk_allocation = allocation | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 	msg.msg_iter = *from;
 	iov_iter_truncate(&msg.msg_iter, len);
 	iov_iter_advance(from, len);
@@ -367,6 +372,7 @@ static inline int vpipe_tcp_append(struct sock *sk, struct iov_iter *from, size_
 			break;
 		msleep(VPIPE_TCP_PAUSE_MS);
 	}
+	sk->sk_allocation = allocation;
 	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 	return min(ret, 0);

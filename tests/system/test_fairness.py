@@ -137,6 +137,23 @@ def test_slow_client(fleet):
     slow.kill()
 
 
+def test_little_memory(fleet):
+    """What relays have on their way finds room in a small guest, each time that they end."""
+    guest = fleet.guests[2]
+    fleet.window(guest, 1 << 20)
+    sink, source = fleet.sink(6), fleet.pour()
+    for _ in range(4):
+        for _ in range(6):
+            guest.spawn(f"exec /payload/vptest pump relay {PEER} {source} {PEER} {sink}")
+        fleet.moving(2)
+        before = fleet.stat(2, "bytes_total")
+        fleet.dom0.run(f"until [ $(cat {DEVICES}/vpipe-{fleet.domids[2]}-0/statistics/bytes_total)"
+                       f" -gt {before + 200 * MB} ]; do usleep 50000; done", timeout=60)
+        fleet.stop(2)
+    said = guest.run("dmesg | grep -i 'out of memory'", check=False).out
+    assert not said, said
+
+
 def test_cap(fleet):
     """In either mode; the others have the rest."""
     fleet.dom0.run(f"xenstore-write backend/vpipe/{fleet.domids[0]}/0/cap {10 * MB}")

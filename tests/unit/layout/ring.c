@@ -158,7 +158,9 @@ MEMBER(xen_vpipe_tcp_state, data_segs_out, 256, 4);
 MEMBER(xen_vpipe_tcp_state, data_segs_in, 260, 4);
 MEMBER(xen_vpipe_tcp_state, flow_label, 264, 4);
 MEMBER(xen_vpipe_tcp_state, peer_flow_label, 268, 4);
-SIZE(xen_vpipe_tcp_state, 272);
+MEMBER(xen_vpipe_tcp_state, rcvbuf_most, 272, 4);
+MEMBER(xen_vpipe_tcp_state, sndbuf_most, 276, 4);
+SIZE(xen_vpipe_tcp_state, 280);
 
 /* What lies in a page, fits a page. */
 _Static_assert(sizeof(struct xen_vpipe_event_page) <= XEN_VPIPE_PAGE_SIZE, "event page");

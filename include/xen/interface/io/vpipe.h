@@ -543,6 +543,12 @@ struct xen_vpipe_tcp_state {
 	/* family 6, else 0; of the frames, 20 bits (RFC 8200, 6) */
 	uint32_t flow_label;		/* to the backend only: ours; 0: none */
 	uint32_t peer_flow_label;	/* the peer's, as seen last; 0: none, or not known */
+
+	/* to the backend only: as far as the guest's buffers grow by themselves, bytes; 0: the
+	 * backend's own limit.  What is in the shadow's has to find room there in the end.
+	 */
+	uint32_t rcvbuf_most;
+	uint32_t sndbuf_most;
 };
 
 #ifdef DEFINE_RING_TYPES	/* whoever wants the ring includes ring.h first */
