@@ -41,8 +41,9 @@ class Course:
     """What a meter has seen: time, bytes of both, the weight of the first."""
 
     def __init__(self, text):
-        rows = [[float(word) for word in line.split()] for line in text.splitlines()
-                if line.count(" ") == 3]
+        # The last line is cut off where the meter was killed.
+        rows = [[float(word) for word in line.split()]
+                for line in text.rpartition("\n")[0].splitlines() if line.count(" ") == 3]
         self.rows = [(t, a, a + b, weight) for t, a, b, weight in rows]
 
     def changes(self):
