@@ -155,7 +155,6 @@ static struct vpback_flow *flow_alloc(struct vpback_queue *queue, struct vpback_
 	flow->queue = queue;
 	flow->id = id;
 	flow->task.step = vpback_pipe_step;
-	vpback_sock_init(flow);
 	timer_setup(&flow->settle_timer, flow_settle_timer, 0);
 	timer_setup(&flow->retry_timer, flow_retry_timer, 0);
 	timer_setup(&flow->gather_timer, flow_gather_timer, 0);
@@ -267,7 +266,6 @@ void vpback_flow_destroy(struct vpback_flow *flow, bool released)
 		vpback_steer_del(flow);
 		vpback_links_put(flow->link);
 	}
-	hrtimer_cancel(&flow->arrival_timer);
 	timer_delete_sync(&flow->settle_timer);
 	timer_delete_sync(&flow->retry_timer);
 	timer_delete_sync(&flow->gather_timer);

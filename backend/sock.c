@@ -5,7 +5,6 @@
  * ends silently.
  */
 #include <linux/bvec.h>
-#include <linux/hrtimer.h>
 #include <linux/net.h>
 #include <linux/socket.h>
 #include <net/net_namespace.h>
@@ -13,13 +12,6 @@
 
 #include "vpback.h"
 #include <vpipe/tcp_carry.h>
-
-/*
- * A stream's frames are gathered before the flow is kicked, as a network card gathers them
- * before it interrupts: what is received at once is also sent at once, in full segments.
- */
-#define GATHER_NS	50000U			/* for so long at most ... */
-#define GATHER_BYTES	(4 * VPBACK_CHUNK_BYTES)	/* ... and so many */
 
 /* --- callbacks of the socket, in any context --------------------------------- */
 
@@ -59,39 +51,15 @@ static void sock_changed(struct sock *sk)
 	sock_notify(sk, false);
 }
 
-static enum hrtimer_restart sock_gathered(struct hrtimer *timer)
-{
-	struct vpback_flow *flow = container_of(timer, struct vpback_flow, arrival_timer);
-
-	clear_bit(0, &flow->arrivals_gathered);
-	smp_mb__after_atomic();		/* what comes now sees that, or is seen by the step */
-	vpback_pipe_kick(flow);
-	return HRTIMER_NORESTART;
-}
-
-/* Before there is a socket. */
-void vpback_sock_init(struct vpback_flow *flow)
-{
-	hrtimer_init(&flow->arrival_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
-	flow->arrival_timer.function = sock_gathered;
-}
-
 /* What a sink receives stays in its queue until the guest takes it. */
 static void sock_data_ready(struct sock *sk)
 {
-	const struct tcp_sock *tp = tcp_sk(sk);
 	struct vpback_flow *flow;
 
 	read_lock_bh(&sk->sk_callback_lock);
 	flow = sk->sk_user_data;
-	if (!flow || !(READ_ONCE(flow->want_data) || READ_ONCE(flow->want_input)))
-		goto out;
-	if (!READ_ONCE(flow->streaming) || READ_ONCE(flow->want_input) ||
-	    tp->rcv_nxt - READ_ONCE(tp->copied_seq) >= GATHER_BYTES)
+	if (flow && (READ_ONCE(flow->want_data) || READ_ONCE(flow->want_input)))
 		vpback_pipe_kick(flow);
-	else if (!test_and_set_bit(0, &flow->arrivals_gathered))
-		hrtimer_start(&flow->arrival_timer, ns_to_ktime(GATHER_NS), HRTIMER_MODE_REL_SOFT);
-out:
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 

@@ -195,8 +195,8 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 	struct vpback_flow *sink = buffer ? NULL : vpback_sink_of(flow, transfer);
 	struct list_head *list = buffer ? &flow->buffer : &flow->chunks;
 	struct vpback_chunk *chunk = NULL, *from;
-	u32 room, received = 0;
 	int ret, looked = 0;
+	u32 room;
 
 	while (transfer->unread && looked < VPBACK_STEP_CHUNKS) {
 		from = list_first_entry_or_null(&flow->unread, struct vpback_chunk, node);
@@ -239,7 +239,6 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 				transfer->unread = 0;
 				break;
 			}
-			received += ret;
 		}
 		transfer->unread -= ret;
 		if (buffer)
@@ -248,8 +247,6 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 	}
 	if (chunk)
 		source_drop_empty(flow, chunk, list);
-	if (received)
-		WRITE_ONCE(flow->streaming, received >= VPBACK_CHUNK_BYTES / 2);
 	return looked;
 }
 

@@ -12,7 +12,6 @@
 #define _VPBACK_H
 
 #include <linux/blk_types.h>
-#include <linux/hrtimer.h>
 #include <linux/in6.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
@@ -283,7 +282,6 @@ bool vpback_sock_input(struct vpback_flow *flow);
 void vpback_sock_freeze(struct vpback_flow *flow);
 int vpback_sock_read_unread(struct vpback_flow *flow, void *to, u32 len);
 u32 vpback_sock_read_queue(struct vpback_flow *flow, u32 offset, void *to, u32 len);
-void vpback_sock_init(struct vpback_flow *flow);
 void vpback_sock_release(struct vpback_flow *flow, bool reset);
 
 /* --- shadow.c: makes them ----------------------------------------------------------- */
@@ -379,9 +377,6 @@ struct vpback_flow {
 	bool want_acks;			/* kick at each acknowledgement */
 	bool want_space;		/* kick when there is room again */
 	bool want_data;			/* kick when something has come */
-	bool streaming;			/* much came the last time: it need not be at once */
-	unsigned long arrivals_gathered;	/* bit 0: arrival_timer kicks */
-	struct hrtimer arrival_timer;
 	bool want_input;		/* likewise, when it is nobody's turn to read */
 	bool fin_sent;			/* for a program that has closed its socket */
 	bool fin_second;		/* the peer had sent its own before */
