@@ -20,7 +20,7 @@ tools_fs="mkfs.ext4 e2fsck dumpe2fs debugfs resize2fs tune2fs filefrag mkfs.xfs 
 	chattr setpriv"
 tools_guest="$tools_all $tools_fs nft"
 tools_peer="$tools_all tcpdump"
-tools_dom0="$tools_all $tools_fs tcpdump nft bridge nsenter ovs-vsctl ovs-ofctl
+tools_dom0="$tools_all $tools_fs tcpdump chrt nft bridge nsenter ovs-vsctl ovs-ofctl
 	ovsdb-server ovsdb-tool
 	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
 	xenstore-rm xenstore-watch xenstore-write"
