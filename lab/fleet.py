@@ -50,7 +50,8 @@ class Fleet:
     @staticmethod
     def window(guest, size):
         """What a connection of the guest's may have in flight: it may have to take it back."""
-        guest.run(f"echo 4096 65536 {size} >/proc/sys/net/ipv4/tcp_wmem")
+        guest.run(f"cd /proc/sys/net/ipv4 && echo 4096 65536 {size} >tcp_wmem &&"
+                  f"echo 4096 131072 {size} >tcp_rmem")
 
     def weights(self, *weights):
         """Of the guests, from now on; returns when the driver has them."""
