@@ -230,9 +230,6 @@ static inline void vpback_credit_set_rules(struct vpback_credit_pool *pool, bool
 static inline void vpback_credit_set(struct vpback_credit_pool *pool,
 				     struct vpback_credit *credit, uint32_t weight, uint64_t cap)
 {
-	unsigned int kind;
-	int64_t limit;
-
 	if (!weight)
 		weight = 1;
 	if (weight > VPBACK_CREDIT_MAX_WEIGHT)
@@ -242,14 +239,6 @@ static inline void vpback_credit_set(struct vpback_credit_pool *pool,
 	pool->weights += weight;
 	pool->weights -= credit->weight;
 	credit->weight = weight;
-	/* What it has saved with a larger weight would count for some periods more. */
-	for (kind = 0; kind < VPBACK_CREDITS; kind++) {
-		limit = vpback_credit_limit(pool, credit, kind);
-		if (credit->left[kind] > limit) {
-			pool->lost[kind] += credit->left[kind] - limit;
-			credit->left[kind] = limit;
-		}
-	}
 	if (cap != credit->cap) {
 		credit->cap_left = 0;
 		credit->cap_carry = 0;

@@ -21,6 +21,7 @@ from shares import UNIT, check, set_weights
 CHANGES = 24
 HEAVY = 3       # the other weight
 LOOK = 6        # periods after a change that are looked at; as many later ones are steady
+PAUSE = 3 * LOOK + 3    # periods between two changes, if the rate stays as it was
 SAMPLE_MS = 4
 MIB = 1 << 20
 OFF = 0.05      # of the share, in so few periods
@@ -64,9 +65,14 @@ class Course:
         return a + (b - a) * (total - x) / (y - x) if y > x else b
 
 
-def one_change(course, n, period):
-    """Bytes of the first at the end of each period after the change; None: it was too short."""
+def one_change(course, n, end, period):
+    """
+    Bytes of the first at the end of each period after the change of sample n; None: sample
+    `end`, which is the next change, came before the last of these.
+    """
     _, base, total = course.when(n)
+    if end < len(course.rows) and course.rows[end - 1][2] < total + period * 2 * LOOK:
+        return None
     points = [course.first(n, total + period * k) for k in range(1, 2 * LOOK + 1)]
     return None if None in points else [0, *(point - base for point in points)]
 
@@ -74,8 +80,9 @@ def one_change(course, n, period):
 def follow(course, period):
     """By the weight that was set: the delay in periods, and the shares."""
     seen = {}
-    for n in course.changes():
-        points = one_change(course, n, period)
+    changes = course.changes()
+    for n, end in zip(changes, [*changes[1:], len(course.rows)], strict=True):
+        points = one_change(course, n, end, period)
         if points:
             seen.setdefault(int(course.rows[n][3]) // UNIT, []).append(points)
     steady = {weight: sum(p[2 * LOOK] - p[LOOK] for p in all_of) / (len(all_of) * LOOK * period)
@@ -126,7 +133,7 @@ def measure(fleet, mode, period_ms):
     time.sleep(2)
     # At weight 1 the first has half of all.
     rate = 2 * (fleet.stat(0, "charged_bytes_total") - before) / (time.monotonic() - start)
-    course, written = watch(fleet, 2.5 * LOOK * period / rate)
+    course, written = watch(fleet, PAUSE * period / rate)
     fleet.stop(0, 1)
     for name, value in (("credit_mode", "work-conserving"), ("net_mbps", 0),
                         ("credit_period_ms", 10)):

@@ -107,21 +107,6 @@ static void test_strict(void **state)
 	assert_int_equal(a->left[WORK], 0);
 }
 
-/* What was saved with a larger weight is no more than what the smaller one may save. */
-static void test_less_weight(void **state)
-{
-	struct host host;
-	struct vpback_credit *c = &host.domain[2];
-
-	(void)state;
-	host_init(&host, 3, true);		/* 1:2:3 of 1000000 bytes a period */
-	assert_true(model_refill(&host.pool, 3));
-	assert_int_equal(c->left[NET], 9 * 166666);
-	vpback_credit_set(&host.pool, c, 1, 0);		/* 1:2:1 */
-	assert_int_equal(c->left[NET], 3 * 250000);
-	assert_true(host.pool.lost[NET] >= 9 * 166666 - 3 * 250000);
-}
-
 static void test_work_conserving(void **state)
 {
 	struct host host;
@@ -447,7 +432,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_strict),
-		cmocka_unit_test(test_less_weight),
 		cmocka_unit_test(test_work_conserving),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_commands),
