@@ -12,8 +12,6 @@ from demo import set_mtu
 from net import Counts, Talk, captured, faithful_nics, no_probes, path, start_talk
 from pipes import MIB
 from rig import GUEST, PEER, PEER6, lines
-from test_fairness import limit_is
-from test_vpipectl import domid
 
 long = pytest.mark.long
 
@@ -242,19 +240,6 @@ def test_no_round_trip_receiving(either):
     ordinary, pulled = (result.times[name]["median"] / 1000 for name in ("lap", "lap#2"))
     # A write to disk, and the reading of it, are in it.
     assert ordinary >= 40 and pulled - ordinary < 10, (ordinary, pulled, result.times)
-
-
-@long
-def test_held_bound(rig):
-    """More frames than may be held are lost: sent again by the peer, and all is there."""
-    limit_is(rig.dom0, domid(rig), "max-held", 1)
-    counts = Counts(rig)
-    try:
-        with path(rig, 1):
-            all_offloaded(Talk(rig, file_for(rig), **as_source(COUNT)).result(timeout=200))
-    finally:
-        rig.dom0.run(f"xenstore-rm backend/vpipe/{domid(rig)}/0/max-held")
-    assert counts.end().grown["dom0"]["frames_dropped_total"] > 0
 
 
 @long

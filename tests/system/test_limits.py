@@ -9,9 +9,11 @@ import time
 import pytest
 
 from lab import SMALL
+from net import Counts, Talk, path
 from pipes import MIB
 from rig import PEER, lines
 from test_fairness import limit_is
+from test_handover import all_offloaded, as_source, file_for
 from test_vpipectl import SYSFS, daemon, domid, wait_left
 
 pytestmark = pytest.mark.long
@@ -115,6 +117,18 @@ def test_over_the_limit(rig, limit):
         assert said["done"] >= allowed // 2, said
     rig.no_flows()
     no_oom(rig)
+
+
+def test_held_bound(rig):
+    """More frames than may be held are lost: sent again by the peer, and all is there."""
+    limit_is(rig.dom0, domid(rig), "max-held", 1)
+    counts = Counts(rig)
+    try:
+        with path(rig, 1):
+            all_offloaded(Talk(rig, file_for(rig), **as_source()).result(timeout=200))
+    finally:
+        rig.dom0.run(f"xenstore-rm backend/vpipe/{domid(rig)}/0/max-held")
+    assert counts.end().grown["dom0"]["frames_dropped_total"] > 0
 
 
 # Domains that come and go
