@@ -311,21 +311,22 @@ def test_wraps_both_ways(rig):
 
 
 @long
-def test_more_than_4_gib(rig):
+def test_more_than_4_gib(either):
     """An honest one: 2^32 bytes go by, with hand-overs on both sides of the wrap."""
     size = 48 * MIB
-    file = file_for(rig, 64 * MIB)
+    file = file_for(either, 64 * MIB)
     # The emulated peer is soon busy with small frames; dom0's network card receives no others.
-    set_mtu(rig.lab, 9000)
-    route = "ip route change 198.18.0.0/24 dev eth0 src 198.18.0.2"
-    rig.guest.run(f"{route} advmss 1448")
+    set_mtu(either.lab, 9000)
+    route = ("ip -6 route replace 2001:db8::/64 dev eth0 metric 1" if either.address == PEER6 else
+             "ip route change 198.18.0.0/24 dev eth0 src 198.18.0.2")
+    either.guest.run(f"{route} advmss 1428")
     try:
-        talk = Talk(rig, file, f"send:10007 pipe:{size} recv:1000 drain", 88,
+        talk = Talk(either, file, f"send:10007 pipe:{size} recv:1000 drain", 88,
                     f"--send all --pace 1000:5000 --period {64 * MIB}",
                     options=f"--period {64 * MIB}")
         result = talk.result(timeout=300)
     finally:
-        rig.guest.run(route)
-        set_mtu(rig.lab, 1500)
+        either.guest.run(route.replace("replace", "del"))
+        set_mtu(either.lab, 1500)
     assert result.streams[0]["sent"] == 88 * (size + 10007) > WRAP
     assert result.sum["offloaded"] == 88 * size and result.sum["copied"] == 0
