@@ -9,7 +9,7 @@
  *     --stall BYTES:USEC    after so many bytes read nothing for so long
  *     --rcvbuf BYTES        SO_RCVBUF
  *     --period BYTES        the pattern begins anew after so many
- *     --forge HOST:SND:RCV  do not listen: make up the connection (stream_forge)
+ *     --forge HOST,SND,RCV  do not listen: make up the connection (stream_forge)
  *   At the end {"sent":,"received":,...}, see stream_print.
  */
 #include <errno.h>
@@ -69,9 +69,9 @@ static void receive(void)
 
 static int forge(char *what, const char *port)
 {
-	char *snd, *host = strtok_r(what, ":", &snd);
-	char *rcv, *first = strtok_r(snd, ":", &rcv);
-	int fd = stream_forge(host, port, (uint32_t)strtoul(first, NULL, 0),
+	char *rest, *host = strtok_r(what, ",", &rest);
+	char *snd = strtok_r(rest, ",", &rest), *rcv = rest;
+	int fd = stream_forge(host, port, (uint32_t)strtoul(snd, NULL, 0),
 			      (uint32_t)strtoul(rcv, NULL, 0));
 	char byte;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* stream.c: one end of a connection, both directions of which are the pattern. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/tcp.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,10 +146,8 @@ static void set_int(int fd, int option, uint32_t value)
 
 int stream_forge(const char *host, const char *port, uint32_t snd, uint32_t rcv)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
-	struct sockaddr_in from = { .sin_family = AF_INET, .sin_port = to.sin_port };
 	const struct tcp_repair_opt opts[] = {
-		{ .opt_code = 2, .opt_val = 1460 },		/* MSS */
+		{ .opt_code = 2, .opt_val = 1428 },		/* MSS, as IPv6 has it at most */
 		{ .opt_code = 3, .opt_val = 7 | 7 << 16 },	/* window scale, both ways */
 		{ .opt_code = 4 },				/* SACK */
 		{ .opt_code = 8 },				/* timestamps */
@@ -158,20 +156,26 @@ int stream_forge(const char *host, const char *port, uint32_t snd, uint32_t rcv)
 		.snd_wl1 = rcv, .snd_wnd = 64000, .max_window = 64000, .rcv_wnd = 64000,
 		.rcv_wup = rcv,
 	};
-	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+	struct sockaddr_in6 from = { .sin6_port = htons((uint16_t)atoi(port)) };
+	struct addrinfo *to;
+	int fd, on = 1, err = getaddrinfo(host, port, &hints, &to);
 
-	if (inet_pton(AF_INET, host, &to.sin_addr) != 1)
-		die("%s is no IPv4 address", host);
+	if (err)
+		die("%s port %s: %s", host, port, gai_strerror(err));
+	fd = socket(to->ai_family, SOCK_STREAM, 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	from.sin6_family = (sa_family_t)to->ai_family;	/* the port is where IPv4 has it too */
 	set_int(fd, TCP_REPAIR, TCP_REPAIR_ON);
-	if (bind(fd, (struct sockaddr *)&from, sizeof(from)))
+	if (bind(fd, (struct sockaddr *)&from, to->ai_addrlen))
 		die("port %s: %s", port, strerror(errno));
 	set_int(fd, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE);
 	set_int(fd, TCP_QUEUE_SEQ, snd);
 	set_int(fd, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE);
 	set_int(fd, TCP_QUEUE_SEQ, rcv);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (connect(fd, to->ai_addr, to->ai_addrlen))
 		die("%s port %s: %s", host, port, strerror(errno));
+	freeaddrinfo(to);
 	set(fd, TCP_REPAIR_OPTIONS, opts, sizeof(opts));
 	set(fd, TCP_REPAIR_WINDOW, &window, sizeof(window));
 	set_int(fd, TCP_REPAIR, (uint32_t)TCP_REPAIR_OFF_NO_WP);

@@ -13,7 +13,7 @@ import time
 
 BIN = pathlib.Path(__file__).resolve().parents[2] / "build/bin"
 PEER, PEER6 = "198.18.0.10", "2001:db8::10"
-GUEST = "198.18.0.2"
+GUEST, GUEST6 = "198.18.0.2", "2001:db8::2"
 DISK, SPARE = "/dev/xvdc", "/dev/xvdd"
 
 

@@ -11,7 +11,7 @@ import pytest
 from demo import set_mtu
 from net import Counts, Talk, captured, faithful_nics, no_probes, path, start_talk
 from pipes import MIB
-from rig import GUEST, PEER, PEER6, lines
+from rig import GUEST, GUEST6, PEER, PEER6, lines
 
 long = pytest.mark.long
 
@@ -261,14 +261,15 @@ WRAP = 1 << 32
 def forged(rig, file, snd, rcv, steps, peer="--send all --pace 700:2000", repeat=1):
     """A talk whose directions begin at these sequence numbers."""
     port = rig.next_port()
-    job = rig.peer.spawn(f"exec /payload/vptest duplex {peer} --forge {GUEST}:{rcv}:{snd} {port}",
+    guest = GUEST if rig.address == PEER else GUEST6
+    job = rig.peer.spawn(f"exec /payload/vptest duplex {peer} --forge {guest},{rcv},{snd} {port}",
                          stdin=None)
     job.wait_output('"listening"', timeout=20)
     # A connection that begins without a handshake may know no next hop yet.
-    rig.guest.run(f"ping -c 1 -W 5 {PEER}")
-    guest = start_talk(rig, file, steps, port, f"--repeat {repeat} --forge {snd}:{rcv}"
+    rig.guest.run(f"ping -c 1 -W 5 {rig.address}")
+    talk = start_talk(rig, file, steps, port, f"--repeat {repeat} --forge {snd}:{rcv}"
                                                " --scratch /mnt/scratch")
-    said = lines(guest.wait(timeout=60, check=True).out)
+    said = lines(talk.wait(timeout=60, check=True).out)
     got = lines(job.wait(timeout=60, check=True).out)[-1]
     sent, total = said[0], said[1]
     assert (sent["sent"], sent["received"]) == (got["received"], got["sent"])
@@ -283,29 +284,29 @@ BORDERS = [0, 1, 999, 1000, 1001, 3500, 5999, 6000, 6001, 6999, 7000, 7001]
 
 @long
 @pytest.mark.parametrize("where", [WRAP, 1 << 31], ids=["wrap", "sign"])
-def test_wrap_sending(rig, where):
+def test_wrap_sending(either, where):
     """What is sent passes 2^32 (and 2^31) before, in, right behind and after a hand-over."""
-    file = file_for(rig)
+    file = file_for(either)
     for before in BORDERS:
-        assert forged(rig, file, (where - before) % WRAP, 12345, OUT_STEPS, repeat=3) == 15000
+        assert forged(either, file, (where - before) % WRAP, 12345, OUT_STEPS, repeat=3) == 15000
 
 
 @long
 @pytest.mark.parametrize("where", [WRAP, 1 << 31], ids=["wrap", "sign"])
-def test_wrap_receiving(rig, where):
+def test_wrap_receiving(either, where):
     """The same for what is received."""
-    file = file_for(rig)
+    file = file_for(either)
     for before in 0, 1, 299, 300, 301, 4000, 4395, 4396, 4397, 4696, 8000:
-        assert forged(rig, file, 54321, (where - before) % WRAP, "send:10 recv:300 pull:4096",
+        assert forged(either, file, 54321, (where - before) % WRAP, "send:10 recv:300 pull:4096",
                       "--send 13188", repeat=3) == 3 * 4096
 
 
 @long
-def test_wraps_both_ways(rig):
+def test_wraps_both_ways(either):
     """Both directions at once, in one long conversation with transfers both ways."""
-    file = file_for(rig)
+    file = file_for(either)
     steps = "send:1000 pipe:20000 recv:500 pull:8192 send:1 recv:1"
-    done = forged(rig, file, WRAP - 300000, WRAP - 130000, steps, f"--send {40 * 8693 + 3000}",
+    done = forged(either, file, WRAP - 300000, WRAP - 130000, steps, f"--send {40 * 8693 + 3000}",
                   repeat=40)
     assert done == 40 * (20000 + 8192)
 
@@ -330,3 +331,16 @@ def test_more_than_4_gib(either):
         set_mtu(either.lab, 1500)
     assert result.streams[0]["sent"] == 88 * (size + 10007) > WRAP
     assert result.sum["offloaded"] == 88 * size and result.sum["copied"] == 0
+
+
+@long
+def test_more_than_4_gib_received(either):
+    """The same for what comes: into a file of the guest's, and to the program, in turns."""
+    size, times = 16 * MIB, 257
+    file = file_for(either)
+    talk = Talk(either, file, f"send:1000 pull:{size} recv:10007", times,
+                f"--send {times * (size + 10007)} --period {64 * MIB}",
+                options=f"--period {64 * MIB} --scratch /mnt/scratch")
+    result = talk.result(timeout=500)
+    assert result.streams[0]["received"] == times * (size + 10007) > WRAP
+    assert result.sum["offloaded"] == times * size and result.sum["copied"] == 0

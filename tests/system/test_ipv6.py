@@ -3,7 +3,7 @@
 import pytest
 
 from pipes import MIB, check, relay, source, take
-from rig import GUEST, PEER, PEER6, lines
+from rig import GUEST, GUEST6, PEER, PEER6, lines
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_accepted(rig6):
     receiver = rig6.guest.spawn(f"/payload/vpipe-recv --count 2 {port} /mnt/accepted")
     receiver.wait_output('"listening"', timeout=20)
     rig6.peer.run(f"/payload/vptest fill /tmp/pattern 0 {5 * MIB}")
-    for address in "2001:db8::2", GUEST:
+    for address in GUEST6, GUEST:
         rig6.peer.run(f"/payload/vpipe-send /tmp/pattern {address} {port}")
     said = lines(receiver.wait(timeout=60, check=True).out)
     assert [one["offloaded"] for one in said if "offloaded" in one] == [5 * MIB] * 2, said
@@ -122,7 +122,7 @@ def test_address_not_allowed(rig6):
     """Where xenstore names addresses of IPv4 only, IPv6 is left to the guest."""
     node = "/local/domain/0/backend/vif/$(xl domid guest)/0/ip"
     before = rig6.dom0.run(f"xenstore-read {node}").out.strip()
-    assert before == f"{GUEST} 2001:db8::2"
+    assert before == f"{GUEST} {GUEST6}"
     file = rig6.fill("small-pieces", 2 * MIB)
     try:
         for allowed, offloaded in ((GUEST, 0), ("nonsense", 0), ("2001:db8::77", 0),
