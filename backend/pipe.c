@@ -113,21 +113,26 @@ static bool pipe_finish(struct vpback_flow *flow)
 
 /*
  * What has come into the buffer is told when nothing more comes for a while: the peer
- * is silent, or there is no room.  True: it was.
+ * is silent, or there is no room.  That there is none in the domain's pool is true of
+ * moments, as long as its other flows move: the longer wait is for it.  True: it was told.
  */
 static bool pipe_gathered(struct vpback_flow *flow)
 {
 	struct vpback_transfer *transfer = pipe_first_transfer(flow);
-	bool silent;
+	bool silent, poor;
 
 	if (!transfer || transfer->to != XEN_VPIPE_END_BUFFER || !list_empty(&flow->chunks))
 		return false;
 	silent = transfer->from == XEN_VPIPE_END_SOCKET && !transfer->moved;
-	if (silent && !flow->starved)
+	if (silent && !flow->starved) {
+		transfer->seen = U64_MAX;	/* later it is */
 		return false;
+	}
+	poor = flow->starved && (silent || transfer->from == XEN_VPIPE_END_EXTENTS);
 	if (transfer->seen != transfer->moved) {
 		transfer->seen = transfer->moved;
-		flow->gather_until = jiffies + msecs_to_jiffies(XEN_VPIPE_GATHER_MS);
+		flow->gather_until = jiffies + msecs_to_jiffies(poor ? XEN_VPIPE_STARVE_MS :
+								       XEN_VPIPE_GATHER_MS);
 		mod_timer(&flow->gather_timer, flow->gather_until);
 		return false;
 	}

@@ -28,6 +28,7 @@ void vpback_pool_init(struct vpback_pool *pool)
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->free);
 	INIT_LIST_HEAD(&pool->waiters);
+	INIT_LIST_HEAD(&pool->spare_waiters);
 	pool->nr_free = 0;
 	pool->nr_used = 0;
 }
@@ -62,9 +63,9 @@ static struct vpback_chunk *pool_chunk_alloc(void)
 	return chunk;
 }
 
-/* One of the first `max`; with `wait` the flow is kicked when there is one again. */
+/* One of the first `max`; with `waiters` the flow is kicked when there is one again. */
 static struct vpback_chunk *pool_take(struct vpback_pool *pool, struct vpback_flow *flow,
-				      unsigned int max, bool wait)
+				      unsigned int max, struct list_head *waiters)
 {
 	struct vpback_chunk *chunk = NULL;
 	bool alloc = false;
@@ -86,8 +87,8 @@ static struct vpback_chunk *pool_take(struct vpback_pool *pool, struct vpback_fl
 		spin_lock_irq(&pool->lock);
 		if (alloc)
 			pool->nr_used--;
-		if (wait && list_empty(&flow->pool_node))
-			list_add_tail(&flow->pool_node, &pool->waiters);
+		if (waiters && list_empty(&flow->pool_node))
+			list_add_tail(&flow->pool_node, waiters);
 		spin_unlock_irq(&pool->lock);
 		return NULL;
 	}
@@ -103,28 +104,38 @@ static struct vpback_chunk *pool_take(struct vpback_pool *pool, struct vpback_fl
 /* May sleep for memory.  NULL: the flow is kicked when there is one. */
 struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow)
 {
-	return pool_take(pool, flow, READ_ONCE(pool->max), true);
+	return pool_take(pool, flow, READ_ONCE(pool->max), &pool->waiters);
 }
 
 /*
  * For what a guest puts down here and may leave: half of the pool, so that it takes
- * nothing from what moves.  NULL: there is none.
+ * nothing from what moves.  NULL: there is none; with `wait` the flow is kicked when
+ * there is.
  */
-struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow)
+struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow,
+					   bool wait)
 {
-	return pool_take(pool, flow, READ_ONCE(pool->max) / 2, false);
+	return pool_take(pool, flow, READ_ONCE(pool->max) / 2,
+			 wait ? &pool->spare_waiters : NULL);
 }
 
-/* Under the lock: _forget is what keeps a dying flow out of here. */
-static void pool_kick_waiter(struct vpback_pool *pool)
+static void pool_kick_first(struct list_head *waiters)
 {
 	struct vpback_flow *waiter;
 
-	waiter = list_first_entry_or_null(&pool->waiters, struct vpback_flow, pool_node);
+	waiter = list_first_entry_or_null(waiters, struct vpback_flow, pool_node);
 	if (waiter) {
 		list_del_init(&waiter->pool_node);
 		vpback_pipe_kick(waiter);
 	}
+}
+
+/* Under the lock: _forget is what keeps a dying flow out of here. */
+static void pool_kick_waiters(struct vpback_pool *pool)
+{
+	pool_kick_first(&pool->waiters);
+	if (pool->nr_used < READ_ONCE(pool->max) / 2)
+		pool_kick_first(&pool->spare_waiters);
 }
 
 /*
@@ -162,7 +173,7 @@ void vpback_pool_charge(struct vpback_pool *pool, struct vpback_flow *flow, unsi
 	spin_lock_irq(&pool->lock);
 	pool->nr_used += chunks - flow->charged;
 	if (chunks < flow->charged)
-		pool_kick_waiter(pool);
+		pool_kick_waiters(pool);
 	WRITE_ONCE(flow->charged, chunks);
 	spin_unlock_irq(&pool->lock);
 }
@@ -185,7 +196,7 @@ void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk)
 		list_add(&chunk->node, &pool->free);
 		pool->nr_free++;
 	}
-	pool_kick_waiter(pool);
+	pool_kick_waiters(pool);
 	spin_unlock_irq(&pool->lock);
 	if (!keep)
 		pool_chunk_free(chunk);

@@ -49,7 +49,7 @@ static struct vpback_chunk *source_chunk(struct vpback_flow *flow,
 	    (list == &flow->chunks && flow->nr_chunks >= VPBACK_READ_AHEAD))
 		return NULL;	/* kicked when one comes back */
 	/* What a silent peer may hold for ever takes nothing from what moves. */
-	chunk = list == &flow->buffer ? vpback_pool_get_spare(&flow->dev->pool, flow) :
+	chunk = list == &flow->buffer ? vpback_pool_get_spare(&flow->dev->pool, flow, true) :
 					vpback_pool_get(&flow->dev->pool, flow);
 	if (!chunk) {
 		flow->starved = true;
@@ -291,7 +291,7 @@ int vpback_source_put(struct vpback_flow *flow, const void *data, u32 len)
 		if (!list_empty(&flow->unread))
 			chunk = list_last_entry(&flow->unread, struct vpback_chunk, node);
 		if (!chunk || !source_room(chunk)) {
-			chunk = vpback_pool_get_spare(&flow->dev->pool, flow);
+			chunk = vpback_pool_get_spare(&flow->dev->pool, flow, false);
 			if (!chunk)
 				return -ENOMEM;
 			list_add_tail(&chunk->node, &flow->unread);

@@ -137,13 +137,15 @@ struct vpback_pool {
 	struct list_head free;
 	unsigned int nr_free, nr_used, max;	/* used: with what flows are charged */
 	struct list_head waiters;	/* flows that found it empty */
+	struct list_head spare_waiters;	/* ... or half empty, which is not enough for them */
 };
 
 void vpback_pool_init(struct vpback_pool *pool);
 void vpback_pool_set_max(struct vpback_pool *pool, unsigned int chunks);
 void vpback_pool_exit(struct vpback_pool *pool);
 struct vpback_chunk *vpback_pool_get(struct vpback_pool *pool, struct vpback_flow *flow);
-struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow);
+struct vpback_chunk *vpback_pool_get_spare(struct vpback_pool *pool, struct vpback_flow *flow,
+					   bool wait);
 struct vpback_chunk *vpback_pool_split(struct vpback_pool *pool, struct vpback_chunk *chunk,
 				       u32 at);
 void vpback_pool_put(struct vpback_pool *pool, struct vpback_chunk *chunk);

@@ -232,6 +232,7 @@ def mixed(fleet):
     end = meter.now()
     waits = [(waited(fleet, guest) - before[guest]) / (end - start) for guest in guests]
     meter.end()
+    left = [len(fleet.guests[guest].run("pidof vptest").out.split()) for guest in guests]
     fleet.stop(*guests)
     part = phase(meter, names, weights, start, end)
     for guest, name in enumerate(names):
@@ -240,7 +241,9 @@ def mixed(fleet):
                                   "waits": round(waits[guest], 3),
                                   "alone_mb_per_s": round(rates[guest], 1)}
     return {"weights": weights, "phases": [part], "seconds": seconds(meter, end),
-            "checks": mixed_checks(part["domains"])}
+            "checks": mixed_checks(part["domains"]) +
+                      [check(f"{kind}: programs that dom0 still moves all for", number, least=most)
+                       for kind, number, most in zip(KINDS, left, (2, 6, 6, 6), strict=True)]}
 
 
 # In this order: after the last one a guest has another driver.

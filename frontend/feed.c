@@ -17,9 +17,20 @@
 
 /*
  * Into the buffer at a time; as much again is being written meanwhile.  The backend
- * gives a flow 32 MiB.
+ * gives a flow 32 MiB, and all that fill buffers from sockets half of the domain's pool:
+ * 64 MiB, if dom0 has not set it otherwise.
  */
 #define INTAKE_BYTES		(15ULL << 20)
+#define INTAKE_ALL		(30ULL << 20)
+#define INTAKE_LEAST		(256ULL << 10)
+
+/* A share for each operation into a file, so that none of them finds the pool used up. */
+static u64 feed_intake(const struct vpfront_pipe *pipe)
+{
+	u64 share = div_u64(INTAKE_ALL, max(atomic_read(&pipe->dev->to_file), 1));
+
+	return clamp(round_down(share, INTAKE_LEAST), INTAKE_LEAST, INTAKE_BYTES);
+}
 
 /* Does somebody perhaps wait for a segment that the backend has? */
 bool vpfront_feed_pinned(struct vpfront_pipe *pipe)
@@ -52,7 +63,7 @@ static bool feed_map(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
 		pipe->started = true;
 	}
 	if (!vpfront_pipe_to_socket(pipe))
-		end = min(end, pipe->pos + INTAKE_BYTES);
+		end = min(end, pipe->pos + feed_intake(pipe));
 	if (!ret)
 		ret = vpfront_file_map(&pipe->file, pipe->pos, end, nowait, seg);
 	if (ret == -EAGAIN && nowait)
@@ -104,7 +115,7 @@ static int feed_from_file(struct vpfront_pipe *pipe)
 			continue;
 		/* The buffer takes no more until something was written. */
 		if (!vpfront_pipe_to_socket(pipe) &&
-		    pipe->mapped - pipe->taken > INTAKE_BYTES)
+		    pipe->mapped - pipe->taken > feed_intake(pipe))
 			break;
 		if (!seg->mapped) {
 			/* Holding nothing, and with the backend at work on what it has. */
@@ -123,14 +134,17 @@ static int feed_from_socket(struct vpfront_pipe *pipe)
 
 	if (READ_ONCE(seg->busy))
 		return 0;
-	/* The last one may have brought less than it was asked for. */
-	if (!vpfront_pipe_to_socket(pipe))
+	if (!vpfront_pipe_to_socket(pipe)) {
+		/* The last one may have brought less than it was asked for. */
 		pipe->pos = READ_ONCE(pipe->filled);
+		if (pipe->pos - pipe->taken > feed_intake(pipe))
+			return 0;	/* until something was written */
+	}
 	if (pipe->pos >= pipe->end)
 		return 0;
 	seg->length = pipe->end - pipe->pos;
 	if (!vpfront_pipe_to_socket(pipe))
-		seg->length = min(seg->length, INTAKE_BYTES);
+		seg->length = min(seg->length, feed_intake(pipe));
 	pipe->pos += seg->length;
 	return feed_push(pipe, seg);
 }

@@ -258,6 +258,8 @@ static void pipe_finish(struct vpfront_pipe *pipe)
 
 	vpfront_file_close(&pipe->file);
 	vpfront_sink_close(&pipe->sink);
+	if (pipe->dev && !vpfront_pipe_to_socket(pipe))
+		atomic_dec(&pipe->dev->to_file);
 	if (pipe->dev)
 		vpfront_xenbus_put(pipe->dev);
 	vpfront_chardev_finished(pipe);
@@ -521,6 +523,8 @@ static int pipe_open(struct vpfront_pipe *pipe)
 	pipe->dev = vpfront_xenbus_get();
 	if (!pipe->dev)
 		return VPIPE_REASON_NO_BACKEND;
+	if (!vpfront_pipe_to_socket(pipe))
+		atomic_inc(&pipe->dev->to_file);
 	if (!(pipe->dev->kinds & 1U << pipe->kind))
 		return VPIPE_REASON_KIND;
 	if (vpfront_pipe_from_socket(pipe))

@@ -42,6 +42,7 @@ struct vpfront_device {
 	bool connected;
 	bool gone;			/* the backend touches nothing of ours any more */
 	unsigned int users;		/* operations and flows, under the lock of xenbus.c */
+	atomic_t to_file;		/* operations with a file as sink */
 	enum xenbus_state backend_state;
 	wait_queue_head_t wait;		/* for users, backend_state, gone; for a write to end */
 	struct work_struct close_work;	/* sees the operations off */

@@ -177,6 +177,18 @@ def test_many(fs):
         assert check(fs, f"/fs/o{i}", 0, 4 * MIB) == 4 * MIB
 
 
+def test_many_large(fs):
+    """Together more than a domain may have on its way: each has its part, nothing is declined."""
+    size = 40 * MIB
+    there = fs.fill("in", size)
+    jobs = [fs.guest.spawn(f"/payload/vptest copy {there} /fs/o{i} 0 {size} 0") for i in range(12)]
+    copied = [lines(job.wait(timeout=200, check=True).out)[0] for job in jobs]
+    assert [one["offloaded"] for one in copied] == [size] * 12, copied
+    for i in range(12):
+        check(fs, f"/fs/o{i}", 0, size)
+    fs.guest.run(f"rm {there}")
+
+
 @both
 def test_two_into_one(fs):
     """Into ranges that overlap."""

@@ -199,6 +199,17 @@ def test_many(fs):
         check(fs, f"/fs/m{i // 2 * 2}", (i % 2) * 4 * MIB, 2 * MIB + i, at=0)
 
 
+def test_many_large(fs):
+    """Together more than the buffers of a domain take: each has its part, nothing is declined."""
+    size = 40 * MIB
+    takes = [fs.guest.spawn(f"/payload/vptest take {PEER} {source(fs, size)[1]} /fs/m{i} 0 {size}")
+             for i in range(12)]
+    took = [lines(job.wait(timeout=200, check=True).out)[0] for job in takes]
+    assert [one["offloaded"] for one in took] == [size] * 12, took
+    for i in range(12):
+        check(fs, f"/fs/m{i}", 0, size)
+
+
 def test_gibibyte(fs):
     assert take(fs, "/fs/big", 0, 1 << 30)["offloaded"] == 1 << 30
     assert check(fs, "/fs/big", 0, 1 << 30) == 1 << 30

@@ -284,10 +284,10 @@ struct xen_vpipe_extent {
  *                    some bytes have come and the next take longer than about
  *                    GATHER_MS, and at the end of the stream.  moved = 0 with
  *                    status 0 means that the stream has ended, with -ENOBUFS that
- *                    there is no room for a single byte.
+ *                    for about STARVE_MS there was no room for a single byte.
  *   EXTENTS, BUFFER  the command's flow is the sink's.  Ends early, with status 0,
- *                    when for about GATHER_MS there is no room: a flow's buffer is
- *                    bounded (32 MiB), and so is that of all flows of a domain
+ *                    when for about GATHER_MS there is no room in the flow's buffer
+ *                    (32 MiB), or for STARVE_MS in what the domain's flows share
  *   BUFFER, EXTENTS  the command's flow is the source's.  `length` is whole blocks
  *                    of the vbd, exactly those of the list, which has no zeros and
  *                    skip 0; and no more than the TRANSFERs into the buffer have
@@ -307,6 +307,7 @@ struct xen_vpipe_extent {
  * detached, or a write has failed; -ENOMEM.
  */
 #define XEN_VPIPE_GATHER_MS	20
+#define XEN_VPIPE_STARVE_MS	1000
 struct xen_vpipe_transfer {
 	uint64_t cookie;
 	uint64_t length;
