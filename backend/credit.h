@@ -24,7 +24,8 @@
  *
  * A cap is a second bucket, which fills with time in either mode.  Commands cost time of
  * the CPU, which is counted as what could have been moved in it: against all credits, and
- * against credits for commands, so that they need not wait for what the domain moves.
+ * against credits for commands, so that they need not wait for what the domain moves.  How
+ * much that is, rounds tell: what all moved in one, by the time that was left of it.
  */
 #ifndef _VPBACK_CREDIT_H
 #define _VPBACK_CREDIT_H
@@ -59,6 +60,10 @@
 #define VPBACK_CREDIT_MAX_WITHOUT	512U
 #define VPBACK_CREDIT_PATIENCE_COST	8U	/* an eighth */
 #define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
+/* With a command come interrupts and wake-ups, which its time does not have: about as much. */
+#define VPBACK_CREDIT_COMMAND_FACTOR	2U
+#define VPBACK_CREDIT_GAUGE		8U	/* rounds, of which the pace is about the mean */
+#define VPBACK_CREDIT_LEAST_PACE	32U	/* that part of the rate, at least */
 
 enum vpback_credit_kind {
 	VPBACK_CREDIT_DISK,	/* strict: bytes read from disks, and written */
@@ -100,7 +105,9 @@ struct vpback_credit_pool {
 	bool strict;
 	uint32_t period_ms, burst_ms;
 	uint32_t cpus;
-	uint64_t rate;				/* bytes a second that count as all of the CPU */
+	uint64_t rate;				/* bytes a second that the host can move */
+	uint64_t pace;				/* ... that a CPU moves, as rounds show; 0: none did */
+	uint64_t round_ns;			/* in this round, for commands of all */
 	uint64_t now;				/* ns, as of the caller's last look */
 	uint64_t round_began;			/* ns */
 	uint64_t patient_until;			/* ns; 0: nobody was waited for in this round */
@@ -223,6 +230,8 @@ static inline void vpback_credit_set_rules(struct vpback_credit_pool *pool, bool
 	pool->round[VPBACK_CREDIT_COMMAND] = strict ? pool->round[scarce] : work;
 	if (pool->strict != strict)
 		vpback_credit_reset(pool);
+	pool->pace = 0;
+	pool->round_ns = 0;
 	pool->strict = strict;
 }
 
@@ -441,6 +450,28 @@ static inline void vpback_credit_learn(const struct vpback_credit_pool *pool,
 		vpback_credit_judge(credit);
 }
 
+/* A round ends: what does a CPU move in the time that commands leave it? */
+static inline void vpback_credit_gauge(struct vpback_credit_pool *pool)
+{
+	uint64_t us = div64_u64(pool->now - pool->round_began, 1000);
+	uint64_t commands = div64_u64(pool->round_ns, 1000), pace;
+
+	if (us > VPBACK_CREDIT_MAX_COMMAND / 1000)
+		us = VPBACK_CREDIT_MAX_COMMAND / 1000;
+	us *= pool->cpus;
+	if (!pool->round_began || !pool->round_bytes || us <= commands)
+		return;
+	pace = div64_u64(pool->round_bytes * 1000000, us - commands);	/* below 2^60 */
+	if (pace > pool->rate)
+		pace = pool->rate;
+	if (pace < div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE))
+		pace = div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE);
+	if (pool->pace)
+		pace = div64_u64(pool->pace * (VPBACK_CREDIT_GAUGE - 1) + pace,
+				 VPBACK_CREDIT_GAUGE);
+	pool->pace = pace;
+}
+
 /*
  * Work-conserving: nobody with credits wants to move, or they do not come to it.  As many
  * rounds as it takes until somebody can who has none and wants to.  False: there is none.
@@ -461,6 +492,7 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 	}
 	if (!rounds)
 		return false;
+	vpback_credit_gauge(pool);
 	vpback_credit_for_each(credit, pool) {
 		uint64_t share = rounds * unit * credit->weight;	/* below 2^28 * 2^16 */
 		unsigned int kind;
@@ -476,6 +508,7 @@ static inline bool vpback_credit_rounds(struct vpback_credit_pool *pool)
 	}
 	pool->round_began = pool->now;
 	pool->round_bytes = 0;
+	pool->round_ns = 0;
 	pool->patient_until = 0;
 	return true;
 }
@@ -616,16 +649,19 @@ static inline void vpback_credit_charge(struct vpback_credit_pool *pool,
 }
 
 /* Its commands took so many ns of the CPU.  What cannot be paid in ten shares is forgiven. */
-static inline void vpback_credit_charge_time(const struct vpback_credit_pool *pool,
+static inline void vpback_credit_charge_time(struct vpback_credit_pool *pool,
 					     struct vpback_credit *credit, uint64_t ns)
 {
+	uint64_t pace = pool->rate, bytes;
 	bool work = !pool->strict;
 	unsigned int kind;
-	uint64_t bytes;
 
+	if (work && pool->pace && pool->pace * VPBACK_CREDIT_COMMAND_FACTOR < pace)
+		pace = pool->pace * VPBACK_CREDIT_COMMAND_FACTOR;
 	if (ns > VPBACK_CREDIT_MAX_COMMAND)
 		ns = VPBACK_CREDIT_MAX_COMMAND;
-	bytes = div64_u64(div64_u64(ns, 1000) * pool->rate, 1000000);	/* below 2^60 */
+	vpback_credit_add_up(&pool->round_ns, ns);
+	bytes = div64_u64(div64_u64(ns, 1000) * pace, 1000000);	/* below 2^60 */
 	for (kind = 0; kind < VPBACK_CREDITS; kind++) {
 		if (kind == VPBACK_CREDIT_WORK ? !work : kind != VPBACK_CREDIT_COMMAND && work)
 			continue;

@@ -260,6 +260,43 @@ static void test_commands(void **state)
 	assert_true(vpback_credit_has_time(&host.pool, a));
 }
 
+/* ... as much as is moved in such a time, by what the rounds have shown. */
+static void test_pace(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0], *b = &host.domain[1];
+	int64_t left;
+
+	(void)state;
+	host_init(&host, 2, false);
+	b->tasks = 1;
+	host.pool.now = 1000000000;
+	assert_true(vpback_credit_may(&host.pool, b, 1, true));
+	/* In 110 ms a megabyte, and 10 ms of commands: 10 MB/s. */
+	vpback_credit_charge_time(&host.pool, a, 10000000);
+	vpback_credit_charge(&host.pool, b, WORK, 1000000, false);
+	host.pool.now += 110000000;
+	assert_true(vpback_credit_may(&host.pool, b, 1, true));
+	assert_int_equal(host.pool.pace, 10000000);
+	left = a->left[WORK];
+	vpback_credit_charge_time(&host.pool, a, 1000000);
+	assert_int_equal(left - a->left[WORK], 10000 * VPBACK_CREDIT_COMMAND_FACTOR);
+	/* Neither nothing, nor more than the host can move; and not at once. */
+	vpback_credit_charge(&host.pool, b, WORK, 1000000, false);
+	host.pool.now += 1000000000000ULL;
+	assert_true(vpback_credit_may(&host.pool, b, 1, true));
+	assert_int_equal(host.pool.pace, (7 * 10000000 + 100000000 / 32) / 8);
+	for (unsigned int i = 0; i < 1000; i++) {
+		host.pool.now += 10000;
+		vpback_credit_charge(&host.pool, b, WORK, 1 << 30, false);
+		vpback_credit_may(&host.pool, b, 1, true);
+	}
+	assert_in_range(host.pool.pace, 99000000, 100000000);
+	left = a->left[WORK];
+	vpback_credit_charge_time(&host.pool, a, 1000);
+	assert_int_equal(left - a->left[WORK], 100);
+}
+
 static void test_cpus(void **state)
 {
 	struct host host;
@@ -435,6 +472,7 @@ int main(void)
 		cmocka_unit_test(test_work_conserving),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_cap),
