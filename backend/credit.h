@@ -106,7 +106,7 @@ struct vpback_credit_pool {
 	uint32_t period_ms, burst_ms;
 	uint32_t cpus;
 	uint64_t rate;				/* bytes a second that the host can move */
-	uint64_t pace;				/* ... that a CPU moves, as rounds show; 0: none did */
+	uint64_t pace;				/* ... that a CPU moves, by rounds; or 0 */
 	uint64_t round_ns;			/* in this round, for commands of all */
 	uint64_t now;				/* ns, as of the caller's last look */
 	uint64_t round_began;			/* ns */
