@@ -62,7 +62,7 @@
 #define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
 /* With a command come interrupts and wake-ups, which its time does not have: about as much. */
 #define VPBACK_CREDIT_COMMAND_FACTOR	2U
-#define VPBACK_CREDIT_GAUGE		8U	/* rounds, of which the pace is about the mean */
+#define VPBACK_CREDIT_GAUGE_US	500000U	/* of rounds of late, of which the pace is the mean */
 #define VPBACK_CREDIT_LEAST_PACE	32U	/* that part of the rate, at least */
 
 enum vpback_credit_kind {
@@ -107,6 +107,7 @@ struct vpback_credit_pool {
 	uint32_t cpus;
 	uint64_t rate;				/* bytes a second that the host can move */
 	uint64_t pace;				/* ... that a CPU moves, by rounds; or 0 */
+	uint64_t gauge_bytes, gauge_us;		/* moved in these rounds, and in what time */
 	uint64_t round_ns;			/* in this round, for commands of all */
 	uint64_t now;				/* ns, as of the caller's last look */
 	uint64_t round_began;			/* ns */
@@ -231,6 +232,8 @@ static inline void vpback_credit_set_rules(struct vpback_credit_pool *pool, bool
 	if (pool->strict != strict)
 		vpback_credit_reset(pool);
 	pool->pace = 0;
+	pool->gauge_bytes = 0;
+	pool->gauge_us = 0;
 	pool->round_ns = 0;
 	pool->strict = strict;
 }
@@ -454,22 +457,24 @@ static inline void vpback_credit_learn(const struct vpback_credit_pool *pool,
 static inline void vpback_credit_gauge(struct vpback_credit_pool *pool)
 {
 	uint64_t us = div64_u64(pool->now - pool->round_began, 1000);
-	uint64_t commands = div64_u64(pool->round_ns, 1000), pace;
+	uint64_t commands = div64_u64(pool->round_ns, 1000);
 
 	if (us > VPBACK_CREDIT_MAX_COMMAND / 1000)
 		us = VPBACK_CREDIT_MAX_COMMAND / 1000;
 	us *= pool->cpus;
 	if (!pool->round_began || !pool->round_bytes || us <= commands)
 		return;
-	pace = div64_u64(pool->round_bytes * 1000000, us - commands);	/* below 2^60 */
-	if (pace > pool->rate)
-		pace = pool->rate;
-	if (pace < div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE))
-		pace = div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE);
-	if (pool->pace)
-		pace = div64_u64(pool->pace * (VPBACK_CREDIT_GAUGE - 1) + pace,
-				 VPBACK_CREDIT_GAUGE);
-	pool->pace = pace;
+	pool->gauge_bytes += pool->round_bytes;		/* below 2^41 */
+	pool->gauge_us += us - commands;
+	pool->pace = div64_u64(pool->gauge_bytes * 1000000, pool->gauge_us);
+	if (pool->pace > pool->rate)
+		pool->pace = pool->rate;
+	if (pool->pace < div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE))
+		pool->pace = div64_u64(pool->rate, VPBACK_CREDIT_LEAST_PACE);
+	if (pool->gauge_us < VPBACK_CREDIT_GAUGE_US)
+		return;
+	pool->gauge_bytes >>= 1;
+	pool->gauge_us >>= 1;
 }
 
 /*

@@ -281,11 +281,12 @@ static void test_pace(void **state)
 	left = a->left[WORK];
 	vpback_credit_charge_time(&host.pool, a, 1000000);
 	assert_int_equal(left - a->left[WORK], 10000 * VPBACK_CREDIT_COMMAND_FACTOR);
-	/* Neither nothing, nor more than the host can move; and not at once. */
+	/* Neither nothing, nor more than the host can move; and what was is half forgotten. */
 	vpback_credit_charge(&host.pool, b, WORK, 1000000, false);
 	host.pool.now += 1000000000000ULL;
 	assert_true(vpback_credit_may(&host.pool, b, 1, true));
-	assert_int_equal(host.pool.pace, (7 * 10000000 + 100000000 / 32) / 8);
+	assert_int_equal(host.pool.pace, 100000000 / 32);
+	assert_int_equal(host.pool.gauge_us, (100000 + 1000000 - 1000) / 2);
 	for (unsigned int i = 0; i < 1000; i++) {
 		host.pool.now += 10000;
 		vpback_credit_charge(&host.pool, b, WORK, 1 << 30, false);
