@@ -17,17 +17,19 @@
 
 /*
  * Into the buffer at a time; as much again is being written meanwhile.  The backend
- * gives a flow 32 MiB, and all that fill buffers from sockets half of the domain's pool:
- * 64 MiB, if dom0 has not set it otherwise.
+ * gives a flow 32 MiB, and all of a domain 128 MiB, if dom0 has not set it otherwise; to
+ * those that fill buffers from sockets half of that.
  */
 #define INTAKE_BYTES		(15ULL << 20)
-#define INTAKE_ALL		(30ULL << 20)
+#define INTAKE_FROM_FILES	(60ULL << 20)
+#define INTAKE_FROM_SOCKETS	(30ULL << 20)
 #define INTAKE_LEAST		(256ULL << 10)
 
 /* A share for each operation into a file, so that none of them finds the pool used up. */
 static u64 feed_intake(const struct vpfront_pipe *pipe)
 {
-	u64 share = div_u64(INTAKE_ALL, max(atomic_read(&pipe->dev->to_file), 1));
+	u64 all = vpfront_pipe_from_socket(pipe) ? INTAKE_FROM_SOCKETS : INTAKE_FROM_FILES;
+	u64 share = div_u64(all, max(atomic_read(&pipe->dev->to_file), 1));
 
 	return clamp(round_down(share, INTAKE_LEAST), INTAKE_LEAST, INTAKE_BYTES);
 }

@@ -78,8 +78,9 @@ class Fleet:
     def seconds(self, guest):
         """CPU time in dom0 so far, of the threads that execute commands, and that move data."""
         name = f"vpback/{self.domids[guest]}"
-        out = self.dom0.run(f"for t in /proc/[0-9]*; do read n <$t/comm; case $n in {name}-q*)"
-                            f" echo q $(cat $t/schedstat);; {name}.*) echo d $(cat $t/schedstat);;"
+        out = self.dom0.run("for t in /proc/[0-9]*; do read n <$t/comm || continue; case $n in"
+                            f" {name}-q*) read s <$t/schedstat && echo q $s;;"
+                            f" {name}.*) read s <$t/schedstat && echo d $s;;"
                             " esac; done 2>/dev/null", timeout=30).out
         sums = {"q": 0, "d": 0}
         for line in out.splitlines():
