@@ -158,6 +158,9 @@ int vpback_sock_receive(struct vpback_flow *flow, struct vpback_chunk *chunk, u3
  * moved: until then they take room in the shadow's receive buffer, as they would in the
  * guest's.  Or the peer would be told of room that nobody has when the connection goes home.
  * With a quarter more, as they will come in pages each of which needs a header.
+ *
+ * The buffer is then as large as it takes to keep the guest's promises; what becomes free of
+ * it is promised again only so far as the connection has earned it.
  */
 void vpback_sock_charge(struct vpback_flow *flow, int bytes)
 {
@@ -166,9 +169,16 @@ void vpback_sock_charge(struct vpback_flow *flow, int bytes)
 	bytes += bytes / 4;
 	bytes = max(bytes, -flow->unread_charged);	/* others have come by the shadow itself */
 	flow->unread_charged += bytes;
+	lock_sock(sk);
 	atomic_add(bytes, &sk->sk_rmem_alloc);
-	if (bytes >= 0 && !(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+	if (sk->sk_userlocks & SOCK_RCVBUF_LOCK || sk->sk_state == TCP_CLOSE)
+		bytes = 0;
+	if (bytes > 0)
 		vpipe_tcp_keep_promise(sk, VPBACK_MAX_BUFFER);
+	else if (bytes < 0)
+		WRITE_ONCE(sk->sk_rcvbuf, max(vpipe_tcp_rcvbuf_earned(sk),
+					      vpipe_tcp_rcvbuf_promised(sk, VPBACK_MAX_BUFFER)));
+	release_sock(sk);
 }
 
 /* There is room again, which the shadow would tell when it is read from. */

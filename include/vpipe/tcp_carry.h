@@ -171,18 +171,24 @@ static inline u32 vpipe_tcp_rcvbuf_earned(struct sock *sk)
 	return min_t(u32, max_t(u32, window, READ_ONCE(rmem[1])), most);
 }
 
+/* What has come and was not read, and what was promised to the peer, find room in this. */
+static inline u32 vpipe_tcp_rcvbuf_promised(struct sock *sk, u32 most)
+{
+	u32 window = min(tcp_receive_window(tcp_sk(sk)), most);
+	u64 space = (u32)vpipe_compat_tcp_space_from_win(sk, window);
+
+	return min_t(u64, atomic_read(&sk->sk_rmem_alloc) + min(space, 4ULL * most), INT_MAX / 2);
+}
+
 /*
  * What was promised to the peer finds room, and no more is promised for that.  A connection
  * goes to and fro: if each end let the other's window grow, it would have no end.
  */
 static inline void vpipe_tcp_keep_promise(struct sock *sk, u32 most)
 {
-	u32 window = min(tcp_receive_window(tcp_sk(sk)), most);
-	u64 space = (u32)vpipe_compat_tcp_space_from_win(sk, window);
-	u64 rcvbuf = atomic_read(&sk->sk_rmem_alloc) + min(space, 4ULL * most);
+	int rcvbuf = vpipe_tcp_rcvbuf_promised(sk, most);
 
-	rcvbuf = min_t(u64, rcvbuf, INT_MAX / 2);
-	if ((int)rcvbuf > sk->sk_rcvbuf)
+	if (rcvbuf > sk->sk_rcvbuf)
 		WRITE_ONCE(sk->sk_rcvbuf, rcvbuf);
 }
 
