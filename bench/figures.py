@@ -98,6 +98,9 @@ FIGURES = {
                          scheduler="credit sched_credit_tslice_ms=1"),
     "credit2": _sweep("file → socket with the credit2 scheduler", scheduling, 3,
                       scheduler="credit2"),
+    # Who wakes waits until the one that runs has had a millisecond. Is it that?
+    "credit2-0us": _sweep("file → socket, credit2 without its rate limit", scheduling, 3,
+                          scheduler="credit2 sched_ratelimit_us=0"),
     "breakeven": Figure("small transfers", breakeven.run, {}, 3),
     "costs": Figure("requests, events and grants", costs.run, {}, 1),
     "growth": Figure("how the cost grows", growth.run, {}, 3),

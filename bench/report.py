@@ -308,7 +308,7 @@ def memory(figure):
                   "MiB, dom0", "MiB, guest", "of it MiB of pages of data in dom0"], rows)
 
 
-SCHEDULERS = ("credit", "credit-1ms", "credit2")
+SCHEDULERS = ("credit", "credit-1ms", "credit2", "credit2-0us")
 # What a guest's throughput is made of: its share of the CPU, by the CPU time it takes.
 MADE_OF = (("MB/s", "mb_per_s", 1), ("of the CPU, %", "domu_share", 1),
            ("CPU s / GB", "domu_cpu_s_per_gb", 2), ("events to the guest / GB",
