@@ -62,9 +62,12 @@
 #define VPBACK_CREDIT_MAX_COMMAND	1000000000U	/* ns that are counted at once */
 /*
  * With a command come interrupts, wake-ups, and what other threads and RCU free later, which
- * its time does not have: by bench/flood.py three times as much at worst.
+ * its time does not have: by bench/flood.py five times as much at worst.
  */
-#define VPBACK_CREDIT_COMMAND_FACTOR	4U
+#define VPBACK_CREDIT_COMMAND_FACTOR	6U
+/* Moving takes commands: of what was moved, that part is free of charge for them. */
+#define VPBACK_CREDIT_GRACE		8U
+#define VPBACK_CREDIT_MAX_GRACE		(1ULL << 20)
 #define VPBACK_CREDIT_GAUGE_US	500000U	/* of rounds of late, of which the pace is the mean */
 #define VPBACK_CREDIT_LEAST_PACE	32U	/* that part of the rate, at least */
 
@@ -86,6 +89,7 @@ struct vpback_credit {
 	uint32_t weight;			/* 1..65535 */
 	uint64_t cap;				/* bytes a second; 0: none */
 	int64_t left[VPBACK_CREDITS];
+	uint64_t grace;				/* bytes of command time that cost nothing */
 	int64_t cap_left;
 	uint64_t cap_carry;			/* thousandths of bytes */
 	uint32_t waiting;			/* bit n: somebody waits, and needs n */
@@ -270,6 +274,7 @@ static inline void vpback_credit_add(struct vpback_credit_pool *pool, struct vpb
 	credit->cap = 0;
 	credit->cap_left = 0;
 	credit->cap_carry = 0;
+	credit->grace = 0;
 	credit->waiting = 0;
 	credit->share = 0;
 	credit->moved = 0;
@@ -647,6 +652,9 @@ static inline void vpback_credit_charge(struct vpback_credit_pool *pool,
 	if (kind == VPBACK_CREDIT_WORK && !forced && bytes) {
 		vpback_credit_add_up(&credit->moved, bytes);
 		vpback_credit_add_up(&pool->round_bytes, bytes);
+		vpback_credit_add_up(&credit->grace, div64_u64(bytes, VPBACK_CREDIT_GRACE));
+		if (credit->grace > VPBACK_CREDIT_MAX_GRACE)
+			credit->grace = VPBACK_CREDIT_MAX_GRACE;
 		credit->idle = 0;
 	}
 	if (kind == VPBACK_CREDIT_WORK && credit->cap)
@@ -656,7 +664,10 @@ static inline void vpback_credit_charge(struct vpback_credit_pool *pool,
 					   VPBACK_CREDIT_MAX_DEBT);
 }
 
-/* Its commands took so many ns of the CPU.  What cannot be paid in ten shares is forgiven. */
+/*
+ * Its commands took so many ns of the CPU: more than what it moves takes as a rule?  What
+ * cannot be paid in ten shares is forgiven.
+ */
 static inline void vpback_credit_charge_time(struct vpback_credit_pool *pool,
 					     struct vpback_credit *credit, uint64_t ns)
 {
@@ -670,6 +681,12 @@ static inline void vpback_credit_charge_time(struct vpback_credit_pool *pool,
 		ns = VPBACK_CREDIT_MAX_COMMAND;
 	vpback_credit_add_up(&pool->round_ns, ns);
 	bytes = div64_u64(div64_u64(ns, 1000) * pace, 1000000);	/* below 2^60 */
+	if (bytes <= credit->grace) {
+		credit->grace -= bytes;
+		return;
+	}
+	bytes -= credit->grace;
+	credit->grace = 0;
 	for (kind = 0; kind < VPBACK_CREDITS; kind++) {
 		if (kind == VPBACK_CREDIT_WORK ? !work : kind != VPBACK_CREDIT_COMMAND && work)
 			continue;

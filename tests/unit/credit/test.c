@@ -260,6 +260,29 @@ static void test_commands(void **state)
 	assert_true(vpback_credit_has_time(&host.pool, a));
 }
 
+/* Whoever moves something needs some commands for it: those are free. */
+static void test_grace(void **state)
+{
+	struct host host;
+	struct vpback_credit *a = &host.domain[0];
+
+	(void)state;
+	host_init(&host, 2, false);
+	vpback_credit_charge(&host.pool, a, WORK, 800000, false);
+	vpback_credit_charge_time(&host.pool, a, 500000);
+	assert_int_equal(a->left[WORK], -800000);
+	assert_int_equal(a->left[VPBACK_CREDIT_COMMAND], 0);
+	vpback_credit_charge_time(&host.pool, a, 1000000);
+	assert_int_equal(a->left[WORK], -850000);
+	assert_int_equal(a->left[VPBACK_CREDIT_COMMAND], -50000);
+	/* It cannot be saved up; and what asks for no leave earns none. */
+	vpback_credit_charge(&host.pool, a, WORK, 64 * MIB, false);
+	assert_int_equal(a->grace, VPBACK_CREDIT_MAX_GRACE);
+	vpback_credit_charge_time(&host.pool, a, 1000000000);
+	vpback_credit_charge(&host.pool, a, WORK, 64 * MIB, true);
+	assert_int_equal(a->grace, 0);
+}
+
 /* ... as much as is moved in such a time, by what the rounds have shown. */
 static void test_pace(void **state)
 {
@@ -473,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_work_conserving),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_stall),
