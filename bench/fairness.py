@@ -43,6 +43,7 @@ from shares import (OFF, SETTLE, check, phase, say, seconds, set_weights,  # noq
 OUT, PLOT = TOP / "out/fairness.json", TOP / "out/fairness.svg"
 STEP = 5        # seconds between two starts of Figure 7
 JAIN = 0.995    # of eight guests, at least
+ENOUGH = 500 * 1000 * 1000  # bytes of each kind; some come 10 MiB at a time
 WANTS = 0.9     # of the looks at a guest: it has something to move, or would if it might
 
 
@@ -183,6 +184,16 @@ def look(fleet, guests, length):
     return [sum(row[n] == "1" for row in looks) / len(looks) for n in range(len(guests))]
 
 
+def look_until(fleet, guests, enough):
+    """The same, until each of them has moved so much, or for a minute."""
+    before, looks = [fleet.stat(guest, "charged_bytes_total") for guest in guests], []
+    while len(looks) < 15 and (len(looks) < 4 or any(
+            fleet.stat(guest, "charged_bytes_total") - was < enough
+            for guest, was in zip(guests, before, strict=True))):
+        looks.append(look(fleet, guests, 4))
+    return [sum(column) / len(looks) for column in zip(*looks, strict=True)]
+
+
 def waited(fleet, guest):
     """For credits, so far; seconds."""
     return fleet.stat(guest, "credit_wait_us_total") / 1e6
@@ -228,7 +239,7 @@ def mixed(fleet):
     fleet.moving(*guests)
     time.sleep(SETTLE)
     before, start = [waited(fleet, guest) for guest in guests], meter.now()
-    wants = look(fleet, guests, 16)
+    wants = look_until(fleet, guests, ENOUGH)
     end = meter.now()
     waits = [(waited(fleet, guest) - before[guest]) / (end - start) for guest in guests]
     meter.end()
