@@ -187,6 +187,15 @@ static inline uint64_t vpback_credit_give(int64_t *left, uint64_t amount, int64_
 	return 0;
 }
 
+/* A sum that has an end. */
+static inline void vpback_credit_add_up(uint64_t *sum, uint64_t bytes)
+{
+	if (bytes > VPBACK_CREDIT_MAX_RATE || *sum > VPBACK_CREDIT_MAX_RATE - bytes)
+		*sum = VPBACK_CREDIT_MAX_RATE;
+	else
+		*sum += bytes;
+}
+
 /* --- the pool --------------------------------------------------------------------------- */
 
 /* Nobody has credits, nobody has debts; who wants to move gets new ones. */
@@ -472,7 +481,7 @@ static inline void vpback_credit_gauge(struct vpback_credit_pool *pool)
 	us *= pool->cpus;
 	if (!pool->round_began || !pool->round_bytes || us <= commands)
 		return;
-	pool->gauge_bytes += pool->round_bytes;		/* below 2^41 */
+	vpback_credit_add_up(&pool->gauge_bytes, pool->round_bytes);
 	pool->gauge_us += us - commands;
 	pool->pace = div64_u64(pool->gauge_bytes * 1000000, pool->gauge_us);
 	if (pool->pace > pool->rate)
@@ -623,15 +632,6 @@ static inline void vpback_credit_pay(int64_t *left, uint64_t bytes, int64_t most
 		*left = least;
 	else
 		*left -= bytes;
-}
-
-/* A sum that has an end. */
-static inline void vpback_credit_add_up(uint64_t *sum, uint64_t bytes)
-{
-	if (bytes > VPBACK_CREDIT_MAX_RATE || *sum > VPBACK_CREDIT_MAX_RATE - bytes)
-		*sum = VPBACK_CREDIT_MAX_RATE;
-	else
-		*sum += bytes;
 }
 
 /*
