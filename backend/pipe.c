@@ -247,15 +247,21 @@ static bool pipe_settled(struct vpback_flow *flow)
 /* Move what can be moved into something.  True: there is more to do now. */
 static bool pipe_move(struct vpback_flow *flow)
 {
-	int got, given, again = 0;
+	int got, given, again, looked;
 	bool ended;
 
 	got = vpback_source_read(flow);
-	given = vpback_sink_give(flow);
-	if (given > 0 && got >= 0) {
+	looked = got;
+	do {
+		again = 0;
+		given = vpback_sink_give(flow);
+		if (given <= 0 || got < 0)
+			break;
+		/* It may have waited for this; if not, it tells from now on when it has more. */
 		again = vpback_source_read(flow);
 		got = again < 0 ? again : max(got, again);
-	}
+		looked += again;
+	} while (again > 0 && looked < (int)VPBACK_STEP_CHUNKS);
 	ended = pipe_finish(flow);
 	if (got < 0 || given < 0)
 		flow->failed = min(got, 0) ?: given;

@@ -83,13 +83,14 @@ static int sink_send(struct vpback_flow *flow, struct vpback_chunk *chunk, bool 
 	return ret;
 }
 
-/* Chunks that were given, or an error that ends all TRANSFERs into something. */
+/* Chunks whose bytes were given, or an error that ends all TRANSFERs into something. */
 int vpback_sink_give(struct vpback_flow *flow)
 {
 	struct vpback_flow *sink, *last = flow;
 	struct vpback_transfer *transfer;
 	struct vpback_chunk *chunk;
 	int given = 0, ret;
+	u32 bytes;
 
 	ret = sink_other(flow, &last);
 	if (ret)
@@ -108,7 +109,8 @@ int vpback_sink_give(struct vpback_flow *flow)
 			given++;
 			continue;
 		}
-		if (chunk->length) {
+		bytes = chunk->length;
+		if (bytes) {
 			sink = vpback_sink_of(flow, transfer);
 			if (!sink)
 				return -EPIPE;
@@ -121,12 +123,13 @@ int vpback_sink_give(struct vpback_flow *flow)
 			if (chunk->length)
 				continue;
 		}
+		if (bytes)
+			given++;
 		if (vpback_sink_keeps(flow, chunk))
 			break;
 		list_move_tail(&chunk->node, &flow->sent);
 		flow->nr_chunks--;
 		flow->nr_sent++;
-		given++;
 	}
 	/*
 	 * Chunks come back with acknowledgements, however much room there is.  Whether to

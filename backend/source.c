@@ -180,12 +180,17 @@ static u32 source_take_unread(struct vpback_flow *flow, struct vpback_transfer *
 	return n;
 }
 
-/* May what the socket has next go by the chunks?  All before it has been given. */
-static bool source_may_pass(const struct vpback_flow *flow, const struct vpback_flow *sink,
-			    const struct vpback_chunk *rest)
+/* Are there bytes which the sink has not been given yet? */
+static bool source_waits(const struct vpback_flow *flow)
 {
-	return sink && !rest->length && list_is_first(&rest->node, &flow->chunks) &&
-	       source_room(rest) >= VPBACK_CHUNK_BYTES / 2;
+	return !list_empty(&flow->chunks) &&
+	       list_last_entry(&flow->chunks, struct vpback_chunk, node)->length;
+}
+
+/* May what the socket has next go by the chunks?  Nothing waits before it. */
+static bool source_may_pass(const struct vpback_flow *sink, const struct vpback_chunk *rest)
+{
+	return sink && source_room(rest) >= VPBACK_CHUNK_BYTES / 2;
 }
 
 /* What is there for a TRANSFER from the flow's socket.  As vpback_source_read. */
@@ -213,13 +218,15 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 				WRITE_ONCE(flow->want_data, false);
 				break;
 			}
+			/* When what is there has been given, more may go by reference. */
+			if (sink && source_waits(flow))
+				break;
 			chunk = source_open_chunk(flow, transfer, list);
-			/* When what is in it has been given, more may go by reference. */
-			if (!chunk || (sink && chunk->length))
+			if (!chunk)
 				break;
 			cond_resched();
 			room = min3((u64)room, (u64)source_room(chunk), transfer->unread);
-			ret = source_may_pass(flow, sink, chunk) ?
+			ret = source_may_pass(sink, chunk) ?
 			      vpback_frags_pass(flow, sink, transfer, chunk, room) : 0;
 			if (!ret) {
 				ret = vpback_sock_receive(flow, chunk, room);
