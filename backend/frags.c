@@ -10,6 +10,7 @@
 #include <linux/bvec.h>
 #include <linux/mm.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <net/tcp.h>
 
 #include "vpback.h"
@@ -25,7 +26,7 @@ int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 }
 #else
 
-#define MAX_FRAGS	64U	/* of a round: the bytes of a chunk in frames of 1500 */
+#define MAX_FRAGS	128U	/* of a round: the bytes of two chunks in frames of 1500 */
 
 struct frags {
 	struct sock *sk;		/* the source */
@@ -34,7 +35,7 @@ struct frags {
 	u32 bytes;			/* in vec */
 	u32 copied;			/* ... of them, in pages of our own */
 	unsigned int nr;
-	struct bio_vec vec[MAX_FRAGS];	/* each with a reference */
+	struct bio_vec *vec;		/* MAX_FRAGS; each with a reference */
 };
 
 /* A run of bytes in a page.  False: there is no room for more. */
@@ -129,49 +130,86 @@ static int frags_actor(read_descriptor_t *desc, struct sk_buff *skb, unsigned in
 	return taken;
 }
 
+/* What the sink did not take, behind the chunk's offset. */
+static u32 frags_keep(struct vpback_chunk *chunk, struct iov_iter *iter)
+{
+	u32 n = min_t(size_t, VPBACK_CHUNK_BYTES - chunk->offset, iov_iter_count(iter));
+
+	if (copy_from_iter(page_address(chunk->page) + chunk->offset, n, iter) != n)
+		WARN_ON_ONCE(1);
+	chunk->length = n;
+	return n;
+}
+
+/* From the source: up to `len` bytes.  Are there more behind them? */
+static bool frags_take(struct frags *frags, u32 len)
+{
+	read_descriptor_t desc = { .arg.data = frags, .count = len };
+	bool more;
+
+	lock_sock(frags->sk);
+	tcp_read_sock(frags->sk, &desc, frags_actor);
+	more = tcp_inq(frags->sk);
+	release_sock(frags->sk);
+	return more;
+}
+
+/* To the sink, what was taken.  How many bytes it has taken. */
+static u32 frags_give(struct frags *frags, struct vpback_flow *sink, bool more)
+{
+	int sent = max(vpback_sock_send(sink, frags->vec, frags->nr, frags->bytes, more), 0);
+
+	vpback_credit_spend(&sink->dev->account,
+			    BIT(VPBACK_CREDIT_NET) | BIT(VPBACK_CREDIT_WORK), sent);
+	vpback_frags_charge(sink);
+	if (sent > frags->copied)
+		vpback_stat_add(sink->dev, VPBACK_STAT_REFERENCED, sent - frags->copied);
+	return sent;
+}
+
 /*
  * Up to `len` bytes from the flow's socket to that of `sink`; what that one did not take is
- * in `rest`, which is empty and has room for all of them.  Bytes taken from the source;
- * 0: none are there that can be had so.
+ * in `rest`, which is empty and the last of the flow's chunks, and in a chunk behind it.
+ * Bytes taken from the source; 0: none are there that can be had so.
  */
 int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 		      struct vpback_transfer *transfer, struct vpback_chunk *rest, u32 len)
 {
-	struct sock *sk = flow->socket->sk;
-	struct frags frags = { .sk = sk };
-	read_descriptor_t desc = { .arg.data = &frags, .count = len };
+	struct frags frags = { .sk = flow->socket->sk };
 	struct vpback_pool *pool = &flow->dev->pool;
+	struct vpback_chunk *second = NULL;
+	u32 room = VPBACK_CHUNK_BYTES - rest->offset, sent;
 	struct iov_iter iter;
-	int more, sent;
 	unsigned int i;
+	bool more;
 
-	if (skb_queue_empty_lockless(&sk->sk_receive_queue) || vpback_pool_full(pool))
+	if (skb_queue_empty_lockless(&frags.sk->sk_receive_queue) || vpback_pool_full(pool))
 		return 0;
-	lock_sock(sk);
-	tcp_read_sock(sk, &desc, frags_actor);
-	more = tcp_inq(sk);
-	release_sock(sk);
-	if (!frags.bytes)
+	frags.vec = kmalloc_array(MAX_FRAGS, sizeof(*frags.vec), GFP_KERNEL);
+	if (!frags.vec)
 		return 0;
-	WRITE_ONCE(flow->want_data, false);
-
-	sent = vpback_sock_send(sink, frags.vec, frags.nr, frags.bytes,
-				more && transfer->unread > frags.bytes);
-	sent = max(sent, 0);
-	transfer->moved += sent;
-	vpback_credit_spend(&sink->dev->account,
-			    BIT(VPBACK_CREDIT_NET) | BIT(VPBACK_CREDIT_WORK), sent);
-	rest->length = frags.bytes - sent;
-	iov_iter_bvec(&iter, ITER_SOURCE, frags.vec, frags.nr, frags.bytes);
-	iov_iter_advance(&iter, sent);
-	if (copy_from_iter(page_address(rest->page) + rest->offset, rest->length, &iter) !=
-	    rest->length)
-		WARN_ON_ONCE(1);
+	/* With twice as much at a time the source has half as many acknowledgements. */
+	if (len > room)
+		second = vpback_pool_get_spare(pool, flow, false);
+	more = frags_take(&frags, min(len, room + (second ? VPBACK_CHUNK_BYTES : 0)));
+	if (frags.bytes) {
+		WRITE_ONCE(flow->want_data, false);
+		sent = frags_give(&frags, sink, more && transfer->unread > frags.bytes);
+		transfer->moved += sent;
+		iov_iter_bvec(&iter, ITER_SOURCE, frags.vec, frags.nr, frags.bytes);
+		iov_iter_advance(&iter, sent);
+		frags_keep(rest, &iter);
+	}
+	if (second && frags.bytes && frags_keep(second, &iter)) {
+		second->transfer = transfer;
+		list_add(&second->node, &rest->node);
+		flow->nr_chunks++;
+	} else if (second) {
+		vpback_pool_put(pool, second);
+	}
 	for (i = 0; i < frags.nr; i++)
 		put_page(frags.vec[i].bv_page);
-	vpback_frags_charge(sink);
-	if (sent > frags.copied)
-		vpback_stat_add(flow->dev, VPBACK_STAT_REFERENCED, sent - frags.copied);
+	kfree(frags.vec);
 	return frags.bytes;
 }
 #endif

@@ -269,7 +269,7 @@ static bool pipe_move(struct vpback_flow *flow)
 		ended |= pipe_gathered(flow);
 	if (given > 0)
 		flow->retry_ms = VPBACK_RETRY_MS;
-	return ended || again > 0 || got == VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
+	return ended || again > 0 || got >= (int)VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
 }
 
 /* What moving on will cost, bits of credit.h; 0: there is nothing to begin. */

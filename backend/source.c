@@ -203,7 +203,7 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 	int ret, looked = 0;
 	u32 room;
 
-	while (transfer->unread && looked < VPBACK_STEP_CHUNKS) {
+	while (transfer->unread && looked < (int)VPBACK_STEP_CHUNKS) {
 		from = list_first_entry_or_null(&flow->unread, struct vpback_chunk, node);
 		if (from) {
 			ret = source_take_unread(flow, transfer, list, from);
@@ -225,10 +225,11 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 			if (!chunk)
 				break;
 			cond_resched();
-			room = min3((u64)room, (u64)source_room(chunk), transfer->unread);
+			room = min_t(u64, room, transfer->unread);
 			ret = source_may_pass(sink, chunk) ?
 			      vpback_frags_pass(flow, sink, transfer, chunk, room) : 0;
 			if (!ret) {
+				room = min(room, source_room(chunk));
 				ret = vpback_sock_receive(flow, chunk, room);
 				chunk->length += max(ret, 0);
 			}
@@ -250,7 +251,7 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 		transfer->unread -= ret;
 		if (buffer)
 			transfer->moved += ret;
-		looked++;
+		looked += DIV_ROUND_UP(ret, VPBACK_CHUNK_BYTES);
 	}
 	if (chunk)
 		source_drop_empty(flow, chunk, list);
@@ -260,8 +261,8 @@ static int source_receive(struct vpback_flow *flow, struct vpback_transfer *tran
 /* --- what the step asks for ------------------------------------------------------------ */
 
 /*
- * Ask the sources for what there is room for.  How often a socket gave something (at
- * VPBACK_STEP_CHUNKS there may be more), or why the flow's connection has ended.
+ * Ask the sources for what there is room for.  How many chunks, full or not, a socket gave
+ * (from VPBACK_STEP_CHUNKS on there may be more), or why the flow's connection has ended.
  */
 int vpback_source_read(struct vpback_flow *flow)
 {
