@@ -2,12 +2,13 @@
 From what size on does a transfer by dom0 pay? Nothing else is busy.
 
     kept      transfers in a row on one connection
-    answered  the same, and the peer's answer to each is waited for: then each takes a
+    cold      the same, each of another part of the file, too far from the last to be read ahead
+    answered  as kept, and the peer's answer to each is waited for: then each takes a
               hand-over to dom0 and one back
     new       a connection for each, and connecting is timed too
 
-The guest has the file in its cache after the first time, and dom0 has not: the worst case
-for vPipe.
+The guest has the file in its cache after the first time, but for `cold`, and dom0 never has:
+the worst case for vPipe.
 """
 
 import json
@@ -18,8 +19,11 @@ from measure import Bench
 from sweep import rotated, say
 
 KIB = 1 << 10
-SIZES = [4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 << 20, 2 << 20, 4 << 20, 16 << 20, 64 << 20]
-ANSWERED = 2 << 20          # the largest that is answered: the peer looks at each byte
+SIZES = [4 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 1 << 20, 2 << 20, 4 << 20, 16 << 20, 64 << 20]
+STRIDE = 2 << 20            # from one to the next, cold
+# The largest of a kind: the file has to be long enough; the peer looks at each byte.
+LARGEST = {"cold": 1 << 20, "answered": 2 << 20}
+KINDS = ("kept", "cold", "answered", "new")
 MOST, LEAST_BYTES = 100, 32 << 20
 PATTERN = 16 << 20
 ANSWER = 100
@@ -31,14 +35,14 @@ def number(size, most_bytes=LEAST_BYTES):
     return max(1, min(MOST, most_bytes // size))
 
 
-def in_a_row(bench, options, size, repeat, connections, around="{}"):
+def in_a_row(bench, options, size, repeat, connections, stride=0, around="{}"):
     """Seconds for one of them. around: the command in the guest, where {} is the program's."""
     stage, port = bench.stage, bench.next_port()
     bench.forget()
     sink = stage.peer.spawn(sink_command(port, connections))
     sink.wait_output("listening", 60)
     command = (f"/payload/vpipe-send {options} --length {size} --repeat {repeat} "
-               f"--count {connections} /mnt/file {ADDRESSES['peer']} {port}")
+               f"--stride {stride} --count {connections} /mnt/file {ADDRESSES['peer']} {port}")
     out = stage.guest.run(around.format(command), timeout=300).out
     sink.wait(60, check=True)
     return json.loads(out)["seconds"] / (repeat * connections)
@@ -66,12 +70,14 @@ def once(bench, kind, way, size):
     if kind == "answered":
         return answered(bench, step, size)
     many = number(size)
-    return in_a_row(bench, options, size, *((many, 1) if kind == "kept" else (1, many)))
+    if kind == "new":
+        return in_a_row(bench, options, size, 1, many)
+    return in_a_row(bench, options, size, many, 1, STRIDE if kind == "cold" else 0)
 
 
 def run(stage, rounds, done):
-    wanted = [(kind, way, size) for size in SIZES for kind in ("kept", "answered", "new")
-              for way in WAYS if kind != "answered" or size <= ANSWERED]
+    wanted = [(kind, way, size) for size in SIZES for kind in KINDS
+              for way in WAYS if size <= LARGEST.get(kind, size)]
     found = {what: [] for what in wanted}
 
     def report():

@@ -6,7 +6,7 @@ in the text, so what it says of them), what we see, and why they differ.
 import math
 
 import plot
-from breakeven import SIZES, WAYS
+from breakeven import KINDS, SIZES, WAYS
 from cases import ORDINARY, PIPES
 from figures import FEW, FIGURES, LETTERS
 from results import VIRTUAL, Cells
@@ -238,7 +238,7 @@ def size_text(size):
 
 def breakeven(figure):
     lines, points = [], []
-    for kind in ("kept", "answered", "new"):
+    for kind in KINDS:
         found = small_rates(figure, kind)
         sizes = [size for size in SIZES if size in found["vpipe"]]
         rows = [[shown(way), *(text(found[way][size]) for size in sizes)] for way in WAYS]

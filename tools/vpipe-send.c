@@ -24,7 +24,7 @@ static const char *const path_names[] = { "auto", "sendfile", "offload" };
 static enum path path = PATH_AUTO;
 static enum call call = CALL_SENDFILE;
 static int64_t buffer = ORDINARY_BUFFER;
-static int64_t offset, length = -1, repeat = 1, count = 1;
+static int64_t offset, length = -1, repeat = 1, stride, count = 1;
 static bool wait;
 
 static void help(FILE *out)
@@ -41,6 +41,7 @@ static void help(FILE *out)
 	      "  --offset BYTES    start there in FILE (0)\n"
 	      "  --length BYTES    send so many (to the end)\n"
 	      "  --repeat N        send that N times on a connection (1)\n"
+	      "  --stride BYTES    each time so much further on in FILE (0)\n"
 	      "  --count N         do so on N connections, one after the other; the time has all\n"
 	      "                    of it, also connecting again (1)\n"
 	      "  --wait            when connected, print {\"connected\":PORT} and wait for a\n"
@@ -62,14 +63,14 @@ static void wait_for_line(const char *port)
 		;
 }
 
-static bool send_once(int file, int sock, struct outcome *sum)
+static bool send_once(int file, int sock, int64_t at, struct outcome *sum)
 {
 	struct outcome o = { 0 };
 	uint64_t moved = 0;
 
 	if (path != PATH_ORDINARY) {
-		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, offset, (uint64_t)length));
-	} else if (lseek(file, offset, SEEK_SET) < 0) {
+		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, at, (uint64_t)length));
+	} else if (lseek(file, at, SEEK_SET) < 0) {
 		outcome_ordinary(&o, 0, errno);
 	} else {
 		int err = ordinary_move(call, file, sock, (uint64_t)length, (size_t)buffer, &moved);
@@ -90,7 +91,7 @@ static bool send_all(int file, int sock, struct outcome *sum)
 	bool good = true;
 
 	for (int64_t n = 0; n < repeat && good; n++)
-		good = send_once(file, sock, sum);
+		good = send_once(file, sock, offset + n * stride, sum);
 	if (!sum->error)
 		sum->error = tcp_finish(sock);
 	return good && !sum->error;
@@ -130,12 +131,14 @@ int main(int argc, char **argv)
 		{ "offset", required_argument, NULL, 'o' },
 		{ "length", required_argument, NULL, 'l' },
 		{ "repeat", required_argument, NULL, 'r' },
+		{ "stride", required_argument, NULL, 's' },
 		{ "count", required_argument, NULL, 'c' },
 		{ "wait", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
+	int64_t last = 0;
 	bool good = true;
 	struct stat st;
 	int c, file;
@@ -160,6 +163,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			good &= option_number(optarg, INT64_MAX, &repeat);
+			break;
+		case 's':
+			good &= option_number(optarg, INT64_MAX, &stride);
 			break;
 		case 'c':
 			good &= option_number(optarg, INT64_MAX, &count);
@@ -192,12 +198,16 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vpipe-send: %s: %s\n", argv[0], strerror(errno));
 		return 1;
 	}
-	if (offset > st.st_size || length > st.st_size - offset) {
+	/* The last one has to be within the file too. */
+	if (repeat > 1 && __builtin_mul_overflow(repeat - 1, stride, &last))
+		last = INT64_MAX;
+	if (offset > st.st_size || last > st.st_size - offset ||
+	    length > st.st_size - offset - last) {
 		fprintf(stderr, "vpipe-send: %s has only %jd bytes\n", argv[0],
 			(intmax_t)st.st_size);
 		return 1;
 	}
 	if (length < 0)
-		length = st.st_size - offset;
+		length = st.st_size - offset - last;
 	return run(file, argv[1], argv[2]);
 }

@@ -191,7 +191,7 @@ def co_located(pipe):
 def whole():
     fast, slow = {"seconds": [0.001, 0.001]}, {"seconds": [0.002, 0.002]}
     small = [{"kind": kind, "way": way, "bytes": size, **(fast if way == "vpipe" else slow)}
-             for kind in ("kept", "answered", "new") for way in ("sendfile", "vpipe")
+             for kind in ("kept", "cold", "answered", "new") for way in ("sendfile", "vpipe")
              for size in (4096, 65536)]
     disks = [cell([rate], pipe=pipe, way=way, disk=which)
              for which, rates_ in (("RAM", (10, 40, 50)), ("emulated", (8, 16, 20)))

@@ -57,6 +57,20 @@ test_send_count() {
 	[ "$(bytes recv | xargs)" = "20000 20000 20000" ]
 }
 
+# Again and again, but each time further on; the last has to be within the file
+test_send_stride() {
+	head -c 10000 /dev/urandom > source
+	for path in sendfile auto; do
+		vpipe-recv 0 sink > recv.$path & recv=$!
+		expect 0 vpipe-send --path $path --length 1000 --repeat 3 --stride 4000 --offset 1000 \
+			source 127.0.0.1 "$(port recv.$path)"
+		wait $recv
+		for at in 1000 5000 9000; do tail -c +$((at + 1)) source | head -c 1000; done | cmp - sink
+	done
+	expect 1 vpipe-send --length 1001 --repeat 3 --stride 4000 --offset 1000 source 127.0.0.1 1
+	expect 1 vpipe-send --repeat 9000000000 --stride 9000000000 source 127.0.0.1 1
+}
+
 # Several connections, each behind the one before, into what is there already
 test_recv_count() {
 	head -c 10000 /dev/urandom > source
