@@ -10,7 +10,7 @@ from breakeven import KINDS, SIZES, WAYS
 from cases import ORDINARY, PIPES
 from figures import FEW, FIGURES, LETTERS
 from results import VIRTUAL, Cells
-from summary import crossing, noisy, ratio, summary, text
+from summary import LEAST, crossing, noisy, ratio, summary, text
 
 PAPER = {
     "fig4a": "With no other VM on the core, sendfile() and vPipe both reach the 1 Gbit/s link. "
@@ -119,7 +119,7 @@ def monotonic(cells, way):
     row = [cells.get("mb_per_s", way=way, burners=n) for n in cells.values("burners")]
     if any(one is None or noisy(one) for one in row):
         return [f"- {way}: some figures are too noisy to say how it falls."]
-    rises = [n for n in range(1, len(row)) if row[n].low > row[n - 1].high]
+    rises = [n for n in range(1, len(row)) if row[n].low > (1 + LEAST) * row[n - 1].high]
     if not rises:
         return []
     return [f"- {way} is *better* with {n} busy domains than with {n - 1}: see the schedulers."

@@ -11,7 +11,7 @@ from collections import namedtuple
 
 NOISY = 0.25        # of the spread; more is no figure
 SAFETY = 2          # what the tolerance has over what lay between the medians measured
-LEAST = 0.02        # and what it is at least, as a part
+LEAST = 0.02        # and what it is at least, as a part: less is no difference
 
 Summary = namedtuple("Summary", "median low high number")
 
