@@ -19,7 +19,6 @@ from sweep import sweep
 SIZE = 64       # MiB of a transfer; one of the stage's files
 SYNC_SIZE = 16  # where each write of an ordinary way waits for the disk
 BURNERS = range(4)
-SIZES = (64, 128, 256, 1024)
 FEW = ("vpipe", "native")
 
 # virtual: does it mean anything in virtual time?

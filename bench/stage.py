@@ -27,7 +27,7 @@ BURNERS = 3
 STREAM_MIB = 16
 SPARE_MIB = 128     # of a sink, beside the largest file
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
-REAL = {"sizes": (1024, 64, 128, 256), "dom0_memory": 6144, "memory": 8192}
+REAL = {"sizes": (1024, 64, 256), "dom0_memory": 6144, "memory": 8192}
 VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
 
 
