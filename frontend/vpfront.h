@@ -112,7 +112,7 @@ struct vpfront_capture {
 int vpfront_capture_begin(struct vpfront_capture *cap, size_t len);
 void vpfront_capture_end(struct vpfront_capture *cap);
 void vpfront_capture_end_bio(struct vpfront_capture *cap, struct bio *bio, blk_status_t status);
-bool vpfront_capture_clean(void);
+bool vpfront_capture_clean(size_t len);
 int vpfront_capture_init(void);
 void vpfront_capture_exit(void);
 
