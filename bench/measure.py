@@ -129,9 +129,10 @@ class Bench:
         comes before it: what was never run since the restore, the emulator has to translate.
         """
         self.forget()
-        if case.cache == "warm" or not self.stage.virtual:
+        if case.cache == "warm":
             self._transfer(case)
-        if case.cache == "cold":
+        elif not self.stage.virtual:
+            self._transfer(case._replace(mebibytes=min(case.mebibytes, *self.stage.sizes)))
             self.forget()
         for _ in range(TRIES):
             result = self._transfer(case)

@@ -309,10 +309,15 @@ def why_growth(figure):
     return lines
 
 
+def kibibytes(row, name, divisor):
+    """What one operation takes may be less than what else comes and goes meanwhile."""
+    return f"{row[name] / divisor:.0f}" if row[name] > 0 else "noisy"
+
+
 def memory(figure):
     rows = [[str(row["asked"]), str(row["open"]),
-             f"{row['dom0_kib'] / row['asked']:.0f}", f"{row['guest_kib'] / row['asked']:.0f}",
-             f"{row['dom0_kib'] / 1024:.0f}", f"{row['guest_kib'] / 1024:.0f}",
+             *(kibibytes(row, f"{host}_kib", divisor) for divisor in (row["asked"], 1024)
+               for host in ("dom0", "guest")),
              f"{row['chunks'] / 16:.0f}"] for row in figure["memory"]]
     return table(["operations", "open in dom0", "KiB each, dom0", "KiB each, guest",
                   "MiB, dom0", "MiB, guest", "of it MiB of pages of data in dom0"], rows)
