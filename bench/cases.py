@@ -12,12 +12,13 @@ from lab import ADDRESSES
 from stage import STREAM_MIB
 
 PIPES = {"file_to_socket": "file → socket", "socket_to_file": "socket → file",
-         "socket_to_socket": "socket → socket", "file_to_file": "file → file"}
+         "socket_to_socket": "socket → socket", "file_to_file": "file → file",
+         "within_disk": "file → file on one disk"}
 Way = namedtuple("Way", "name host options")
 
 OFFLOAD = "--path offload"
 READ_64K, READ_1M = "--call read --buffer 65536", "--call read --buffer 1048576"
-# From file to file there are two disks, between which there is no copy_file_range().
+# Between two disks there is no copy_file_range().
 WAYS = {
     "file_to_socket": (
         Way("read 64 KiB", "guest", READ_64K), Way("read 1 MiB", "guest", READ_1M),
@@ -35,14 +36,19 @@ WAYS = {
         Way("read 64 KiB", "guest", READ_64K), Way("read 1 MiB", "guest", READ_1M),
         Way("sendfile", "guest", "--call sendfile"), Way("splice", "guest", "--call splice"),
         Way("vpipe", "guest", ""), Way("native", "dom0", "--call sendfile")),
+    "within_disk": (
+        Way("read 64 KiB", "guest", READ_64K),
+        Way("copy_file_range", "guest", "--call copy_file_range"),
+        Way("vpipe", "guest", ""), Way("native", "dom0", "--call copy_file_range")),
 }
 # What the paper's programs did without vPipe, as near as it says.
 ORDINARY = {"file_to_socket": "sendfile", "socket_to_file": "read 64 KiB",
-            "socket_to_socket": "read 64 KiB", "file_to_file": "read 64 KiB"}
+            "socket_to_socket": "read 64 KiB", "file_to_file": "read 64 KiB",
+            "within_disk": "read 64 KiB"}
 # The emulated client is slower than dom0 with ordinary frames, and dom0's emulated
 # card receives no others.
 MTU = {"file_to_socket": 9000, "socket_to_file": 1500, "socket_to_socket": 1500,
-       "file_to_file": 1500}
+       "file_to_file": 1500, "within_disk": 1500}
 
 # cache: "cold" (the caches are dropped), "warm" (the same transfer came before)
 # sync: when what goes to a disk has to be there: at the "end", or after "each write" (O_SYNC)
@@ -89,5 +95,5 @@ def command(stage, case, port, sink_port):
         return f"/payload/vpipe-recv {SYNC[case.sync]} {options} {port} {root}/fs/out"
     if case.pipe == "socket_to_socket":
         return f"/payload/vpipe-relay {options} {port} {ADDRESSES['peer']} {sink_port}"
-    return (f"/payload/vpipe-cp --sync --json {options} {root}{stage.file(case.mebibytes)} "
-            f"{root}/fs/out")
+    source = "/fs/source" if case.pipe == "within_disk" else stage.file(case.mebibytes)
+    return f"/payload/vpipe-cp --sync --json {options} {root}{source} {root}/fs/out"

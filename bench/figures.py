@@ -81,6 +81,8 @@ FIGURES = {
     **{f"fig4{letter}": _sweep(f"{PIPES[pipe]}, co-located domains",
                                functools.partial(co_located, pipe), 3)
        for letter, pipe in LETTERS.items()},
+    "fig4d-one": _sweep("file → file on one disk, co-located domains",
+                        functools.partial(co_located, "within_disk"), 3),
     "fig4b-sync": _sweep("socket → file with O_SYNC, co-located domains", synchronous, 3),
     **{f"fig5{letter}": _sweep(f"{PIPES[pipe]}, sizes, two co-located domains",
                                functools.partial(sizes, pipe), 3)

@@ -22,6 +22,7 @@ PAPER = {
              "does not.",
     "fig4d": "vPipe is better than cp, by less than in the other three: source and copy are on "
              "one physical disk, which is the bottleneck.",
+    "fig4d-one": "The same figure: source and copy on one disk, as there.",
     "fig5": "With two co-located VMs, from 64 MB to 1 GB: the improvement does not depend on the "
             "size; sendfile() is slightly better with the larger files.",
     "fig6": "For 1 GB: almost no CPU time in the VM with vPipe. In dom0 the thread that reads the "
@@ -72,7 +73,7 @@ def of_own(cells, way, burners):
 
 
 def why_co_located(name, cells, virtual):
-    pipe, most = LETTERS[name[len("fig4")]], max(cells.values("burners"))
+    pipe, most = cells.values("pipe")[0], max(cells.values("burners"))
     other = ORDINARY[pipe]
     none = cells.ratio("mb_per_s", {"way": "vpipe", "burners": 0}, {"way": other, "burners": 0})
     full = cells.ratio("mb_per_s", {"way": "vpipe", "burners": most},

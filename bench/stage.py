@@ -9,8 +9,9 @@ restore begins with the same.
     peer      /tmp/stream, in memory
 
 A sink may not be written by dom0 and the guest in turn, so they are two disks of the same
-kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has `file` of the first size given, and
-`file-N` of N MiB for each other size, all of zeros that are really there.
+kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has
+`file` of the first size given, and `file-N` of N MiB for each other size, /fs `source`, all of
+zeros that are really there.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ from lab import ADDRESSES, TOP, Lab
 SOURCE, SINK, NATIVE_SINK = "/dev/ram0", "/dev/ram1", "/dev/ram2"
 BURNERS = 3
 STREAM_MIB = 16
-SPARE_MIB = 128     # of a sink, beside the largest file
+SOURCE_MIB = 64     # of /fs/source
+SPARE_MIB = 256     # of a sink, beside the largest file
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
 REAL = {"sizes": (1024, 64, 256), "dom0_memory": 6144, "memory": 8192}
 VIRTUAL = {"sizes": (256, 16, 64), "dom0_memory": 2560, "memory": 4096}
@@ -110,16 +112,18 @@ class Stage(Lab):
     def _make_disks(self):
         fill = "".join(f"dd if=/dev/zero of={self.file(size)} bs=1M count={size} 2>/dev/null"
                        " || exit 1;" for size in self.sizes)
+        source = f"dd if=/dev/zero of=/fs/source bs=1M count={SOURCE_MIB} 2>/dev/null"
         size = max(self.sizes) + SPARE_MIB
         sinks = "".join(f"dd if=/dev/zero of={disk} bs=1M count={size} 2>/dev/null &&"
                         f"{MKFS},nodiscard {disk} {size}M || exit 1;"
                         for disk in (SINK, NATIVE_SINK))
         self.dom0.run(f"{MKFS} {SOURCE} && mkdir -p /mnt /fs && mount {SOURCE} /mnt || exit 1;"
                       f"{fill} umount /mnt && mount -o ro,noload {SOURCE} /mnt || exit 1; {sinks}"
-                      f"mount {NATIVE_SINK} /fs && xl block-attach guest {SINK},raw,xvdd,w",
-                      timeout=600)
+                      f"mount {NATIVE_SINK} /fs && {source} &&"
+                      f"xl block-attach guest {SINK},raw,xvdd,w", timeout=600)
         self.guest.run("until [ -b /dev/xvdd ]; do usleep 20000; done; mkdir -p /mnt /fs &&"
-                       "mount -o ro,noload /dev/xvdc /mnt && mount /dev/xvdd /fs", timeout=120)
+                       f"mount -o ro,noload /dev/xvdc /mnt && mount /dev/xvdd /fs && {source}",
+                       timeout=120)
 
     def _key(self):
         what = [super()._key(), str(self.sizes), pathlib.Path(__file__).read_text(),

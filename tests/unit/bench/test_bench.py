@@ -165,7 +165,7 @@ def test_growth():
 
 def test_chosen():
     assert chosen("fig4b") == ["fig4b"]
-    assert chosen("fig4") == ["fig4a", "fig4b", "fig4c", "fig4d", "fig4b-sync"]
+    assert chosen("fig4") == ["fig4a", "fig4b", "fig4c", "fig4d", "fig4d-one", "fig4b-sync"]
     assert chosen("nothing") == []
     assert jobs(["disk"], None) == [("disk", False)]
 
@@ -212,7 +212,7 @@ def whole():
            for way in ("read 64 KiB", "vpipe", "native")]
     return {"xen_version": "4", "dom0_kernel": "6", "domu_kernel": "6", "figures": {
         **{f"fig4{letter}": {"cells": co_located(pipe)} for letter, pipe in
-           zip("abcd", PIPES, strict=True)},
+           zip(("a", "b", "c", "d", "d-one"), PIPES, strict=True)},
         "fig4b-sync": {"cells": synchronous}, "disk": {"cells": disks},
         "fig4a-virtual": {"cells": co_located("file_to_socket")},
         "fig5a": {"cells": sizes}, "fig6": {"cells": cpu},
