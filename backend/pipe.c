@@ -255,6 +255,8 @@ static bool pipe_move(struct vpback_flow *flow)
 	do {
 		again = 0;
 		given = vpback_sink_give(flow);
+		if (given > 0)
+			flow->retry_ms = VPBACK_RETRY_MS;
 		if (given <= 0 || got < 0)
 			break;
 		/* It may have waited for this; if not, it tells from now on when it has more. */
@@ -267,8 +269,6 @@ static bool pipe_move(struct vpback_flow *flow)
 		flow->failed = min(got, 0) ?: given;
 	else
 		ended |= pipe_gathered(flow);
-	if (given > 0)
-		flow->retry_ms = VPBACK_RETRY_MS;
 	return ended || again > 0 || got >= (int)VPBACK_STEP_CHUNKS || given == VPBACK_STEP_CHUNKS;
 }
 

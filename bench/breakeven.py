@@ -20,7 +20,9 @@ from measure import Bench
 from sweep import rotated, say
 
 KIB = 1 << 10
-SIZES = [4 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 1 << 20, 2 << 20, 4 << 20, 16 << 20, 64 << 20]
+MIB = 1 << 20
+SIZES = [4 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB,
+         64 * MIB]
 STRIDE = 2 << 20            # from one to the next, cold
 # The largest of a kind: the file has to be long enough; the peer looks at each byte.
 LARGEST = {"cold": 1 << 20, "answered": 2 << 20}
