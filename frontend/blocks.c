@@ -97,7 +97,7 @@ ssize_t vpfront_blocks_list(struct file *file, struct gendisk *disk, loff_t pos,
 	if (ret >= 0 && !(kiocb.ki_flags & IOCB_DIRECT))
 		ret = -EOPNOTSUPP;
 	/* Nobody's data may have come here: what the list calls zeros must be zeros. */
-	if (!vpfront_capture_clean(len)) {
+	if (!vpfront_capture_clean(&blocks.cap, len)) {
 		pr_err_once("vpipe-front: a read went past the capture\n");
 		ret = -EOPNOTSUPP;
 	}

@@ -28,11 +28,16 @@
 #define MARK_ORDER	2
 #define MARK_BYTES	(PAGE_SIZE << MARK_ORDER)
 
-static DEFINE_SPINLOCK(captures_lock);		/* serialises the list of captures */
+static DEFINE_SPINLOCK(captures_lock);	/* serialises the list of captures, and `spoilt` */
 static LIST_HEAD(captures);
 static atomic_t nr_captures = ATOMIC_INIT(0);
 /* Of reads, and of writes: a read that goes wrong must not change what is written. */
 static struct page *mark[2];
+/*
+ * How often something had come into those of reads.  They are the same for all: who
+ * finds them clean may come after another who has cleaned them.
+ */
+static unsigned int spoilt;
 static struct gendisk *trap;
 static struct tracepoint *bio_queue;
 
@@ -42,8 +47,6 @@ static struct vpfront_capture *capture_of(struct bio *bio)
 	struct vpfront_capture *cap, *found = NULL;
 	unsigned long flags;
 
-	if (!atomic_read(&nr_captures) || !bio_has_data(bio))
-		return NULL;
 	spin_lock_irqsave(&captures_lock, flags);
 	list_for_each_entry(cap, &captures, node) {
 		if (bio->bi_io_vec >= cap->bvec && bio->bi_io_vec < cap->bvec + cap->nr_bvec) {
@@ -57,8 +60,11 @@ static struct vpfront_capture *capture_of(struct bio *bio)
 
 static void capture_probe(void *data, struct bio *bio)
 {
-	struct vpfront_capture *cap = capture_of(bio);
+	struct vpfront_capture *cap;
 
+	if (!atomic_read(&nr_captures) || !bio_has_data(bio))
+		return;
+	cap = capture_of(bio);
 	/* What is not caught is read or written as it is: for a write, that is zeros. */
 	if (!cap || (bio_op(bio) == REQ_OP_READ && bio->bi_bdev->bd_disk != cap->disk))
 		return;
@@ -118,6 +124,7 @@ int vpfront_capture_begin(struct vpfront_capture *cap, size_t len)
 		len -= n;
 	}
 	spin_lock_irq(&captures_lock);
+	cap->spoilt = spoilt;
 	list_add(&cap->node, &captures);
 	spin_unlock_irq(&captures_lock);
 	atomic_inc(&nr_captures);
@@ -134,16 +141,25 @@ void vpfront_capture_end(struct vpfront_capture *cap)
 	kvfree(cap->bvec);
 }
 
-/* Did nothing come into the marked pages of a read of `len` bytes?  They are clean afterwards. */
-bool vpfront_capture_clean(size_t len)
+/*
+ * After _end: did nothing come into the marked pages while the read of `len` bytes went on,
+ * of this read or of another?  They are clean afterwards.
+ */
+bool vpfront_capture_clean(const struct vpfront_capture *cap, size_t len)
 {
-	bool clean;
+	void *marked = page_address(mark[0]);
 
 	len = min(len, MARK_BYTES);
-	clean = !memchr_inv(page_address(mark[0]), 0, len);
-	if (!clean)
-		memset(page_address(mark[0]), 0, len);
-	return clean;
+	if (memchr_inv(marked, 0, len)) {
+		spin_lock_irq(&captures_lock);
+		WRITE_ONCE(spoilt, spoilt + 1);
+		smp_wmb();	/* told before it can be seen clean: pairs with the one below */
+		memset(marked, 0, len);
+		spin_unlock_irq(&captures_lock);
+		return false;
+	}
+	smp_rmb();	/* pairs with the one above */
+	return READ_ONCE(spoilt) == cap->spoilt;
 }
 
 /* --- self-test: does a bio to one disk arrive at the trap instead? --------- */

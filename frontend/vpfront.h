@@ -104,6 +104,7 @@ struct vpfront_capture {
 	enum req_op op;
 	struct bio_vec *bvec;		/* how they are recognised; clones share it */
 	unsigned int nr_bvec;
+	unsigned int spoilt;		/* how often the marked pages had been, before */
 	struct block_device *bdev;	/* where they were going */
 	/* Byte `pos` of the range, in the submitter's context; _end_bio must follow. */
 	void (*caught)(struct vpfront_capture *cap, struct bio *bio, u64 pos);
@@ -112,7 +113,7 @@ struct vpfront_capture {
 int vpfront_capture_begin(struct vpfront_capture *cap, size_t len);
 void vpfront_capture_end(struct vpfront_capture *cap);
 void vpfront_capture_end_bio(struct vpfront_capture *cap, struct bio *bio, blk_status_t status);
-bool vpfront_capture_clean(size_t len);
+bool vpfront_capture_clean(const struct vpfront_capture *cap, size_t len);
 int vpfront_capture_init(void);
 void vpfront_capture_exit(void);
 

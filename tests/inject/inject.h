@@ -182,6 +182,8 @@ static inline struct blk_plug_cb *inject_check_plugged(blk_plug_cb_fn unplug, vo
 
 /* --- files and disks ------------------------------------------------------------ */
 
+/* Called only by who catches bios: this one is not caught. */
+#define bio_has_data(...)		INJECT(false, bio_has_data, __VA_ARGS__)
 #define dentry_open(...)		INJECT(ERR_PTR(-ENOMEM), dentry_open, __VA_ARGS__)
 #define vfs_iocb_iter_read(...)		INJECT(-ENOMEM, vfs_iocb_iter_read, __VA_ARGS__)
 #define vfs_getattr_nosec(...)		INJECT(-ENOMEM, vfs_getattr_nosec, __VA_ARGS__)

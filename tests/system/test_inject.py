@@ -21,6 +21,7 @@ pytestmark = pytest.mark.long
 LENGTH = (256 << 10) + 5
 HEAD = 30000        # of a stream: sent or received by ordinary calls before
 MORE = 50000        # of a stream: behind what is asked for
+MANY = 24           # transfers at once
 MODULES = {"guest": "vpipe_front", "dom0": "vpipe_back"}
 # The fewest pages that a queue can have: each of them is allocated and granted.
 OPTIONS = {"guest": "pool_pages=22", "dom0": ""}
@@ -299,6 +300,24 @@ def test_queue_without_memory(faulty):
     n, said = fail_for_long(faulty, "dom0", call, one.command)
     assert said["errno"] == 104 and said["offloaded"] == said["copied"] == 0, said
     assert one.received(n)[-1]["bytes"] <= 500
+    one.end()
+
+
+def test_reads_past_the_capture(faulty):
+    """
+    The bios of reads are not caught, and bring data into pages that all reads share: what one
+    has found and cleaned, another does not take for a hole.
+    """
+    one = FileToSocket(faulty)
+    n, said = fail_for_long(faulty, "guest", "capture_probe: bio_has_data", one.command)
+    assert said["copied"] == LENGTH - HEAD, said
+    # The same call goes on failing.
+    faulty.guest.run("echo 1000000 >/sys/module/vpipe_front/parameters/again")
+    out = faulty.guest.run(f"for i in $(seq {MANY}); do {one.command} & done; wait;"
+                           "echo 0 >/sys/module/vpipe_front/parameters/again", timeout=120).out
+    assert [said["copied"] for said in lines(out)] == MANY * [LENGTH - HEAD]
+    for got in one.received(n + MANY):
+        assert got["bytes"] == LENGTH and got["sha256"] == pattern_hash(faulty, LENGTH), got
     one.end()
 
 
