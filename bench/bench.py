@@ -16,7 +16,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "lab"))
 from demo import versions  # noqa: E402
-from figures import FIGURES  # noqa: E402
+from figures import BOTH, FIGURES  # noqa: E402
 from lab import LabError  # noqa: E402
 from report import report, summary_lines  # noqa: E402
 from results import VIRTUAL, Cells  # noqa: E402
@@ -34,9 +34,8 @@ def chosen(word):
 
 def jobs(names, only):
     """(figure, in virtual time?)"""
-    return [(name, virtual) for virtual in (True, False) for name in names
-            if only in (None, "virtual" if virtual else "real")
-            and (FIGURES[name].virtual or not virtual)]
+    return [(name, time == "virtual") for time in BOTH for name in names
+            if only in (None, time) and time in FIGURES[name].times]
 
 
 def load():
@@ -82,7 +81,7 @@ def main():
     parser.add_argument("figures", nargs="*", metavar="FIGURE",
                         help=f"of {', '.join(FIGURES)} (all); fig4 is fig4a to fig4d")
     parser.add_argument("--rounds", type=int, help="how often (3; counts: once)")
-    parser.add_argument("--time", choices=("virtual", "real"), help="in one only (in both)")
+    parser.add_argument("--time", choices=BOTH, help="in one only (in both)")
     parser.add_argument("--report", action="store_true",
                         help="measure nothing, write the report of what there is")
     args = parser.parse_args()

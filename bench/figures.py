@@ -13,20 +13,18 @@ import breakeven
 import costs
 import growth
 import memory
+import schedulers
 from cases import ORDINARY, PIPES, ROOTS, WAYS, Case
-from sweep import sweep
+from sweep import cells, sweep
 
 SIZE = 64       # MiB of a transfer; one of the stage's files
 SYNC_SIZE = 16  # where each write of an ordinary way waits for the disk
 BURNERS = range(4)
 FEW = ("vpipe", "native")
 
-# virtual: does it mean anything in virtual time?
-Figure = namedtuple("Figure", "title run stage rounds virtual", defaults=(True,))
-
-
-def cells(results):
-    return {"cells": [{**case._asdict(), "runs": runs} for case, runs in results.items()]}
+BOTH = ("virtual", "real")
+# times: in which does it mean anything?
+Figure = namedtuple("Figure", "title run stage rounds times", defaults=(BOTH,))
 
 
 def run_sweep(wanted, stage, rounds, done):
@@ -71,8 +69,14 @@ def scheduling(_):
             for burners in BURNERS for way in ("sendfile", *FEW)]
 
 
-def _sweep(title, wanted, rounds, virtual=True, **stage):
-    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds, virtual)
+def _sweep(title, wanted, rounds, times=BOTH, **stage):
+    return Figure(title, functools.partial(run_sweep, wanted), stage, rounds, times)
+
+
+def _scheduler(title, scheduler):
+    """In real time the host's scheduler would have a say in it."""
+    return Figure(f"file → socket, {title}", functools.partial(schedulers.run, scheduling),
+                  {"scheduler": scheduler, "sizes": (SIZE,)}, 5, ("virtual",))
 
 
 LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",
@@ -90,23 +94,19 @@ FIGURES = {
     "fig6": _sweep("CPU time", cpu, 3),
     "caches": _sweep("cold and warm caches", caches, 3),
     "disk": _sweep("a disk of the machine instead of a RAM disk", disks, 3,
-                   virtual=False,       # the disk's time is the host's
+                   ("real",),           # the disk's time is the host's
                    emulated_disk=True),
-    "credit": _sweep("file → socket with the credit scheduler", scheduling, 3,
-                     scheduler="credit"),
+    "credit": _scheduler("the credit scheduler", "credit"),
     # Does it wait for time slices? Then this is better.
-    "credit-1ms": _sweep("file → socket, credit with slices of 1 ms", scheduling, 3,
-                         scheduler="credit sched_credit_tslice_ms=1"),
-    "credit2": _sweep("file → socket with the credit2 scheduler", scheduling, 3,
-                      scheduler="credit2"),
+    "credit-1ms": _scheduler("credit with slices of 1 ms", "credit sched_credit_tslice_ms=1"),
+    "credit2": _scheduler("the credit2 scheduler", "credit2"),
     # Who wakes waits until the one that runs has had a millisecond. Is it that?
-    "credit2-0us": _sweep("file → socket, credit2 without its rate limit", scheduling, 3,
-                          scheduler="credit2 sched_ratelimit_us=0"),
+    "credit2-0us": _scheduler("credit2 without its rate limit", "credit2 sched_ratelimit_us=0"),
     "breakeven": Figure("small transfers", breakeven.run, {}, 3),
     "costs": Figure("requests, events and grants", costs.run, {}, 1),
     "growth": Figure("how the cost grows", growth.run, {}, 3),
     "memory": Figure("memory of open operations", memory.run, {}, 1,
-                     virtual=False),    # the peer's memory would be dom0's
+                     ("real",)),        # the peer's memory would be dom0's
 }
 # Without busy domains: what those cost depends on the boot that the snapshot is of.
 SMOKE = [Case(pipe, way, 0, SIZE)

@@ -4,6 +4,7 @@ in the text, so what it says of them), what we see, and why they differ.
 """
 
 import math
+from statistics import median
 
 import plot
 from breakeven import KINDS, SIZES, WAYS
@@ -331,6 +332,9 @@ MADE_OF = (("MB/s", "mb_per_s", 1), ("of the CPU, %", "domu_share", 1),
                                                    "events_guest_per_gb", 0))
 
 
+NO_WAKES = {"number": 0, "ms": 0, "longest": 0}
+
+
 def schedulers(figures, suffix):
     lines = []
     for name in SCHEDULERS:
@@ -347,8 +351,23 @@ def schedulers(figures, suffix):
                          f"{number(of_own(cells, 'sendfile', n))}, vPipe "
                          f"{number(of_own(cells, 'vpipe', n))}, native "
                          f"{number(of_own(cells, 'native', n))}")
-        lines += [*monotonic(cells, "sendfile"), *made_of(cells), ""]
+        lines += [*monotonic(cells, "sendfile"), *made_of(cells), "",
+                  *waits(figures[name + suffix]["wakes"]), ""]
     return lines
+
+
+def waits(traced):
+    """Of the guest for its CPU, out of Xen's trace: medians of the rounds."""
+    rows = []
+    for busy in dict.fromkeys(one["burners"] for one in traced):
+        runs = [one["wakes"] for one in traced if one["burners"] == busy]
+        for reason in dict.fromkeys(reason for run in runs for reason in run):
+            of = [run.get(reason, NO_WAKES) for run in runs]
+            rows.append([str(busy), reason,
+                         *(f"{median(one[what] for one in of):.{digits}f}"
+                           for what, digits in (("number", 0), ("ms", 0))),
+                         f"{max(one['longest'] for one in of):.1f}"])
+    return table(["busy", "who wakes", "times", "waits, ms together", "the longest, ms"], rows)
 
 
 def made_of(cells):

@@ -35,13 +35,19 @@ def show(case):
             f"{case.mebibytes} MiB, {case.cache}, {case.disk} disk")
 
 
-def sweep(stage, wanted, rounds, done):
+def cells(results):
+    """As a figure's part of out/bench.json."""
+    return {"cells": [{**case._asdict(), "runs": runs} for case, runs in results.items()]}
+
+
+def sweep(stage, wanted, rounds, done, first=0):
     """
     Case -> its measurements, one a round; done(them) after each round. What fails is
-    {"error": why}, and what comes after it begins from a restore.
+    {"error": why}, and what comes after it begins from a restore. first: the first round's
+    number, which its order depends on.
     """
     results = {case: [] for case in wanted}
-    for number in range(rounds):
+    for number in range(first, first + rounds):
         for busy, group in groups(wanted, number):
             _group(stage, busy, group, results)
         done(results)

@@ -25,7 +25,7 @@ tools_dom0="$tools_all $tools_fs tcpdump chrt nft bridge nsenter ovs-vsctl ovs-o
 	xenstore-chmod xenstore-exists xenstore-list xenstore-ls xenstore-read
 	xenstore-rm xenstore-watch xenstore-write"
 tools_xen="xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper
-	xenstore-control lsevtchn xenlockprof xenperf xentop xen-diag"
+	xenstore-control lsevtchn xenlockprof xenperf xentop xentrace xen-diag"
 
 # Also what is opened at run time only, and what our own programs are linked to.
 libs="ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libpthread.so.0 librt.so.1 libdl.so.2

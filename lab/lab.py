@@ -154,6 +154,10 @@ class Lab:
         self.seen = json.loads((snapshot / "seen").read_text())
         self._unpack()
 
+    def forget_snapshot(self):
+        """The next restore is from another boot."""
+        shutil.rmtree(SNAPSHOTS / self._key())
+
     def boot(self):
         """Start over cold."""
         self._start()

@@ -5,6 +5,8 @@ import pathlib
 import struct
 import sys
 
+import pytest
+
 TOP = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(TOP / "bench"), str(TOP / "lab")]
 import costs  # noqa: E402
@@ -13,10 +15,11 @@ import growth  # noqa: E402
 import measure  # noqa: E402
 import report  # noqa: E402
 import smoke  # noqa: E402
+import wakes  # noqa: E402
 from bench import chosen, jobs  # noqa: E402
 from cases import PIPES, ROOTS, SYNC, WAYS, Case, command  # noqa: E402
 from figures import FIGURES, SMOKE  # noqa: E402
-from lab import ADDRESSES, DISK_MIB  # noqa: E402
+from lab import ADDRESSES, DISK_MIB, LabError  # noqa: E402
 from results import Cells, value  # noqa: E402
 from summary import crossing, medians, noisy, ratio, spread, summary, text, tolerance  # noqa: E402
 from sweep import groups, rotated  # noqa: E402
@@ -217,8 +220,10 @@ def whole():
         "fig4a-virtual": {"cells": co_located("file_to_socket")},
         "fig5a": {"cells": sizes}, "fig6": {"cells": cpu},
         "caches": {"cells": [cell([1], cache=cache) for cache in ("cold", "warm")]},
-        "credit": {"cells": co_located("file_to_socket")},
-        "credit2": {"cells": co_located("file_to_socket")},
+        "credit": {"cells": co_located("file_to_socket"), "wakes": []},
+        "credit2": {"cells": co_located("file_to_socket"), "wakes": [
+            {"burners": 1, "wakes": {"is held back": {"number": n, "ms": 2 * n, "longest": n}}}
+            for n in (7, 9)]},
         "breakeven": {"small": small}, "costs": {"costs": [count]}, "memory": {"memory": [held]},
         "growth": {"growth": [{"what": "VMs at once", "number": n, "runs": [
             {"dom0_cpu_s_per_gb": 1 + n, "domu_cpu_s_per_gb": 1, "requests_per_gb": 2}]}
@@ -240,8 +245,38 @@ def test_report(tmp_path):
     assert "| socket → file | **vPipe** | 40.0 (0.80) | 16.0 (0.80) |" in text_
     assert ("socket → file: vPipe : read 64 KiB is 2.00 on the emulated disk and 4.00 on the RAM "
             "disk, vPipe : native 0.80 and 0.80; native has 0.40 of its speed") in text_
+    assert "| 1 | is held back | 8 | 16 | 9.0 |" in text_
     assert "at least 256 times with 64 KiB" in text_ and "vPipe : native is 2.00" in text_
     assert len(report.summary_lines(bench)) == 5
+
+
+def trace(*events):
+    """Of CPU 0 and then 1, as xentrace writes it: (CPU, time, event, its words)."""
+    data = b""
+    for cpu in 0, 1:
+        data += struct.pack("<III", 0x2001F003, cpu, 0)
+        for on, time, event, *words in events:
+            if on == cpu:
+                data += struct.pack(f"<IQ{len(words)}i", 1 << 31 | len(words) << 28 | event,
+                                    time, *words)
+    return data
+
+
+def test_wakes():
+    guest, other, wake, run_ = 1 << 16, 2 << 16, 0x21211, 0x21101
+    data = trace(
+        (0, 1000, wake, guest), (0, 1001, 0x2220D, guest, 1, 5), (0, 1002, 0x22206, 1),
+        (1, 2000, run_, guest),
+        (0, 5000, wake, guest), (0, 5001, 0x22205, other, 9, -4), (0, 5002, 0x28004, 1),
+        (0, 5003, 0x22206, 0), (1, 2_005_000, run_, guest),
+        (0, 3_000_000, wake, other), (1, 3_000_100, run_, other),
+        (0, 4_000_000, wake, guest), (0, 4_000_001, 0x22202, guest, 0), (0, 4_000_002, 0x22215),
+        (0, 4_000_003, 0x22206, 1), (1, 4_500_000, run_, guest),
+        (0, 9_000_000, wake, guest))
+    assert wakes.wakes(data) == {"may preempt": [0.001], "has less credit": [2.0],
+                                 "is held back": [0.5]}
+    with pytest.raises(LabError):
+        wakes.wakes(data + struct.pack("<II", 0x1001F001, 0))
 
 
 def test_figures():
