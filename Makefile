@@ -3,8 +3,8 @@
 #   make demo         build all, boot the lab, send one file three ways, a table
 #   make check        the tests; JUnit in out/
 #   make check-all    also the long ones: other filesystems, concurrency, power cuts
-#   make bench        the paper's micro-benchmarks: out/bench.md (hours; see
-#                     docs/benchmark.md for parts of it)
+#   make bench        the paper's micro-benchmarks: out/bench.md (hours; with ROUNDS=1 less
+#                     than one; see docs/benchmark.md for parts of it)
 #   make bench-smoke  is vPipe as fast as it was? in virtual time
 #   make bench-fairness  do guests share dom0 by weight? out/fairness.json and .svg
 #   make lab-shell    a console in the lab's dom0
@@ -40,7 +40,7 @@ demo: lab-setup build/images/id build/payload/id
 
 bench: lab-setup build/images/id build/payload/id
 	lab/setup.sh gnuplot-nox
-	@$(PYTHON) bench/bench.py
+	@$(PYTHON) bench/bench.py $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-smoke: lab-setup build/images/id build/payload/id
 	@$(PYTHON) bench/smoke.py

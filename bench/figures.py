@@ -18,6 +18,7 @@ from cases import ORDINARY, PIPES, ROOTS, WAYS, Case
 from sweep import cells, sweep
 
 SIZE = 64       # MiB of a transfer; one of the stage's files
+NOTHING = 0     # what the program and its connection take without a transfer
 SYNC_SIZE = 16  # where each write of an ordinary way waits for the disk
 BURNERS = range(4)
 FEW = ("vpipe", "native")
@@ -47,10 +48,10 @@ def sizes(pipe, stage):
 
 
 def cpu(_):
-    return [Case(pipe, way, 0, SIZE)
-            for pipe, ways in (("file_to_socket", ("read 64 KiB", "sendfile", *FEW)),
-                               ("socket_to_socket", ("read 64 KiB", *FEW)))
-            for way in ways]
+    ways = {(pipe, way): None for pipe in LETTERS.values()
+            for way in ("read 64 KiB", ORDINARY[pipe], *FEW)}
+    return [*(Case(pipe, way, 0, SIZE) for pipe, way in ways),
+            *(Case(pipe, ORDINARY[pipe], 0, NOTHING) for pipe in LETTERS.values())]
 
 
 def caches(_):
@@ -76,7 +77,7 @@ def _sweep(title, wanted, rounds, times=BOTH, **stage):
 def _scheduler(title, scheduler):
     """In real time the host's scheduler would have a say in it."""
     return Figure(f"file → socket, {title}", functools.partial(schedulers.run, scheduling),
-                  {"scheduler": scheduler, "sizes": (SIZE,)}, 5, ("virtual",))
+                  {"scheduler": scheduler, "sizes": (SIZE, 1)}, 5, ("virtual",))
 
 
 LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",

@@ -107,10 +107,10 @@ class Meter:
 
 
 class Bench:
-    """Runs cases on a stage; ports are never used twice."""
+    """Runs cases on a stage that was just restored; ports are never used twice."""
 
     def __init__(self, stage):
-        self.stage, self.port = stage, 5000
+        self.stage, self.port, self.warm = stage, 5000, False
 
     def next_port(self):
         self.port += 1
@@ -123,17 +123,22 @@ class Bench:
                      "ip tcp_metrics flush", timeout=120)
         self.stage.peer.run("ip tcp_metrics flush")
 
+    def warm_up(self, case):
+        """The same, with less: nobody has touched its pages, and no emulator has translated it."""
+        self.forget()
+        self._transfer(case._replace(mebibytes=min(case.mebibytes, *self.stage.sizes)))
+        self.warm = True
+
     def once(self, case):
         """
-        One transfer, from caches that are as the case wants them. In real time another one
-        comes before it: what was never run since the restore, the emulator has to translate.
+        One transfer, from caches that are as the case wants them. The first since the restore
+        is not measured; in real time that is so for each case.
         """
+        if not (self.stage.virtual and self.warm):
+            self.warm_up(case)
         self.forget()
         if case.cache == "warm":
             self._transfer(case)
-        elif not self.stage.virtual:
-            self._transfer(case._replace(mebibytes=min(case.mebibytes, *self.stage.sizes)))
-            self.forget()
         for _ in range(TRIES):
             result = self._transfer(case)
             if self.stage.virtual or result["foreign"] <= BUSY:

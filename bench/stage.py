@@ -10,7 +10,7 @@ restore begins with the same.
 
 A sink may not be written by dom0 and the guest in turn, so they are two disks of the same
 kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has
-`file` of the first size given, and `file-N` of N MiB for each other size, /fs `source`, all of
+`file` of the first size given, and `file-N` of N MiB for each other size and for 0, /fs `source`, all of
 zeros that are really there.
 """
 
@@ -111,7 +111,7 @@ class Stage(Lab):
 
     def _make_disks(self):
         fill = "".join(f"dd if=/dev/zero of={self.file(size)} bs=1M count={size} 2>/dev/null"
-                       " || exit 1;" for size in self.sizes)
+                       " || exit 1;" for size in (*self.sizes, 0))
         source = f"dd if=/dev/zero of=/fs/source bs=1M count={SOURCE_MIB} 2>/dev/null"
         size = max(self.sizes) + SPARE_MIB
         sinks = "".join(f"dd if=/dev/zero of={disk} bs=1M count={size} 2>/dev/null &&"

@@ -39,6 +39,8 @@ def text(of, digits=1):
     """As a cell of a table."""
     if of is None:
         return "-"
+    if max(abs(of.low), abs(of.high)) < 0.5 / 10 ** digits:
+        return f"{0:.{digits}f}"        # how noisy, nobody can see
     if noisy(of):
         return f"noisy ({of.low:.{digits}f} to {of.high:.{digits}f})"
     return f"{of.median:.{digits}f}" + (f" ± {spread(of):.0%}" if of.number > 1 else "")

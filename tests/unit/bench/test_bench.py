@@ -51,6 +51,7 @@ def test_text():
     assert text(summary([5])) == "5.0"
     assert text(summary([9, 10, 11])) == "10.0 ± 10%"
     assert text(summary([1, 2, 3])) == "noisy (1.0 to 3.0)"
+    assert text(summary([-0.004, 0.003]), 2) == "0.00" and "noisy" in text(summary([0, 0.006]), 2)
 
 
 def test_ratio():
@@ -212,7 +213,10 @@ def whole():
     sizes = [cell([50], way=way, mebibytes=size) for way in ("sendfile", "vpipe", "native")
              for size in (64, 128)]
     cpu = [cell([50], pipe=pipe, way=way) for pipe in ("file_to_socket", "socket_to_socket")
-           for way in ("read 64 KiB", "vpipe", "native")]
+           for way in ("read 64 KiB", "sendfile", "vpipe", "native")]
+    cpu.append(cell([0], way="sendfile", mebibytes=0))
+    cpu[-1]["runs"] = [run(0, bytes=0, domu_cpu_s=0.3)]
+    cpu[2]["runs"] = [run(50, domu_cpu_s=0.304), run(50, domu_cpu_s=0.308)]
     return {"xen_version": "4", "dom0_kernel": "6", "domu_kernel": "6", "figures": {
         **{f"fig4{letter}": {"cells": co_located(pipe)} for letter, pipe in
            zip(("a", "b", "c", "d", "d-one"), PIPES, strict=True)},
@@ -240,6 +244,9 @@ def test_report(tmp_path):
     assert "noisy (10.0 to 90.0)" in text_ and "FAILED: file_to_socket" in text_
     assert "kept: vPipe is never slower from 4 KiB on" in text_
     assert "1 cells are too noisy" in text_
+    assert ("the domU's is 3.00% (a transfer of nothing takes 300.0 to 300.0 ms, one with vPipe "
+            "304.0 to 308.0 ms, one with sendfile 500 ms)") in text_
+    assert "the domU's is no figure" in text_
     assert "| 3.5 |" in text_, "wake-ups"
     assert "VMs at once, from 1 to 3: a GB then takes 2.00 of dom0's" in text_
     assert "| socket → file | **vPipe** | 40.0 (0.80) | 16.0 (0.80) |" in text_
