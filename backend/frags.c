@@ -26,7 +26,12 @@ int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 }
 #else
 
-#define MAX_FRAGS	128U	/* of a round: the bytes of two chunks in frames of 1500 */
+/*
+ * Of a round.  The source's peer has an acknowledgement of each round: the larger the
+ * fewer.
+ */
+#define MAX_CHUNKS	4U
+#define MAX_FRAGS	(64U * MAX_CHUNKS)	/* as many bytes in frames of 1500 */
 
 struct frags {
 	struct sock *sk;		/* the source */
@@ -131,14 +136,13 @@ static int frags_actor(read_descriptor_t *desc, struct sk_buff *skb, unsigned in
 }
 
 /* What the sink did not take, behind the chunk's offset. */
-static u32 frags_keep(struct vpback_chunk *chunk, struct iov_iter *iter)
+static void frags_keep(struct vpback_chunk *chunk, struct iov_iter *iter)
 {
 	u32 n = min_t(size_t, VPBACK_CHUNK_BYTES - chunk->offset, iov_iter_count(iter));
 
 	if (copy_from_iter(page_address(chunk->page) + chunk->offset, n, iter) != n)
 		WARN_ON_ONCE(1);
 	chunk->length = n;
-	return n;
 }
 
 /* From the source: up to `len` bytes.  Are there more behind them? */
@@ -167,9 +171,29 @@ static u32 frags_give(struct frags *frags, struct vpback_flow *sink, bool more)
 	return sent;
 }
 
+/* What the sink did not take, into `rest` and into some of the spare chunks, behind it. */
+static void frags_keep_rest(struct frags *frags, u32 sent, struct vpback_flow *flow,
+			    struct vpback_chunk *rest, struct list_head *spare)
+{
+	struct vpback_chunk *chunk = rest, *next;
+	struct iov_iter iter;
+
+	iov_iter_bvec(&iter, ITER_SOURCE, frags->vec, frags->nr, frags->bytes);
+	iov_iter_advance(&iter, sent);
+	frags_keep(rest, &iter);
+	while (iov_iter_count(&iter)) {
+		next = list_first_entry(spare, struct vpback_chunk, node);
+		frags_keep(next, &iter);
+		next->transfer = chunk->transfer;
+		list_move(&next->node, &chunk->node);
+		flow->nr_chunks++;
+		chunk = next;
+	}
+}
+
 /*
  * Up to `len` bytes from the flow's socket to that of `sink`; what that one did not take is
- * in `rest`, which is empty and the last of the flow's chunks, and in a chunk behind it.
+ * in `rest`, which is empty and the last of the flow's chunks, and in chunks behind it.
  * Bytes taken from the source; 0: none are there that can be had so.
  */
 int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
@@ -177,9 +201,9 @@ int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 {
 	struct frags frags = { .sk = flow->socket->sk };
 	struct vpback_pool *pool = &flow->dev->pool;
-	struct vpback_chunk *second = NULL;
 	u32 room = VPBACK_CHUNK_BYTES - rest->offset, sent;
-	struct iov_iter iter;
+	struct vpback_chunk *chunk, *next;
+	LIST_HEAD(spare);
 	unsigned int i;
 	bool more;
 
@@ -188,25 +212,22 @@ int vpback_frags_pass(struct vpback_flow *flow, struct vpback_flow *sink,
 	frags.vec = kmalloc_array(MAX_FRAGS, sizeof(*frags.vec), GFP_KERNEL);
 	if (!frags.vec)
 		return 0;
-	/* With twice as much at a time the source has half as many acknowledgements. */
-	if (len > room)
-		second = vpback_pool_get_spare(pool, flow, false);
-	more = frags_take(&frags, min(len, room + (second ? VPBACK_CHUNK_BYTES : 0)));
+	for (i = 1; i < MAX_CHUNKS && room < len; i++) {
+		chunk = vpback_pool_get_spare(pool, flow, false);
+		if (!chunk)
+			break;
+		list_add(&chunk->node, &spare);
+		room += VPBACK_CHUNK_BYTES;
+	}
+	more = frags_take(&frags, min(len, room));
 	if (frags.bytes) {
 		WRITE_ONCE(flow->want_data, false);
 		sent = frags_give(&frags, sink, more && transfer->unread > frags.bytes);
 		transfer->moved += sent;
-		iov_iter_bvec(&iter, ITER_SOURCE, frags.vec, frags.nr, frags.bytes);
-		iov_iter_advance(&iter, sent);
-		frags_keep(rest, &iter);
+		frags_keep_rest(&frags, sent, flow, rest, &spare);
 	}
-	if (second && frags.bytes && frags_keep(second, &iter)) {
-		second->transfer = transfer;
-		list_add(&second->node, &rest->node);
-		flow->nr_chunks++;
-	} else if (second) {
-		vpback_pool_put(pool, second);
-	}
+	list_for_each_entry_safe(chunk, next, &spare, node)
+		vpback_pool_put(pool, chunk);
 	for (i = 0; i < frags.nr; i++)
 		put_page(frags.vec[i].bv_page);
 	kfree(frags.vec);
