@@ -77,7 +77,7 @@ def _sweep(title, wanted, rounds, times=BOTH, **stage):
 def _scheduler(title, scheduler):
     """In real time the host's scheduler would have a say in it."""
     return Figure(f"file → socket, {title}", functools.partial(schedulers.run, scheduling),
-                  {"scheduler": scheduler, "sizes": (SIZE, 1)}, 5, ("virtual",))
+                  {"scheduler": scheduler, "sizes": (SIZE,)}, 5, ("virtual",))
 
 
 LETTERS = dict(zip("abcd", ("file_to_socket", "socket_to_file", "socket_to_socket",

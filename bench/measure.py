@@ -107,10 +107,10 @@ class Meter:
 
 
 class Bench:
-    """Runs cases on a stage that was just restored; ports are never used twice."""
+    """Runs cases on a stage; ports are never used twice."""
 
     def __init__(self, stage):
-        self.stage, self.port, self.warm = stage, 5000, False
+        self.stage, self.port = stage, 5000
 
     def next_port(self):
         self.port += 1
@@ -126,16 +126,14 @@ class Bench:
     def warm_up(self, case):
         """The same, with less: nobody has touched its pages, and no emulator has translated it."""
         self.forget()
-        self._transfer(case._replace(mebibytes=min(case.mebibytes, *self.stage.sizes)))
-        self.warm = True
+        self._transfer(case._replace(mebibytes=min(case.mebibytes, self.stage.warm_up)))
 
     def once(self, case):
         """
-        One transfer, from caches that are as the case wants them. The first since the restore
-        is not measured; in real time that is so for each case.
+        One transfer, from caches that are as the case wants them. Another one, which is not
+        measured, comes before it.
         """
-        if not (self.stage.virtual and self.warm):
-            self.warm_up(case)
+        self.warm_up(case)
         self.forget()
         if case.cache == "warm":
             self._transfer(case)

@@ -79,12 +79,10 @@ def wakes(data, domain=1):
 def measure(stage, busy, mebibytes):
     """One sendfile with so many busy domains: reason -> wakes, their waits together, the longest."""
     stage.restore()
-    bench, case = Bench(stage), Case("file_to_socket", "sendfile", busy, mebibytes)
     with stage.burning(busy):
-        bench.warm_up(case)
         tracer = stage.dom0.spawn(f"exec xentrace -D -e {MASK:#x} -S 256 {TRACE}", stdin=None)
         stage.dom0.run(f"until [ -s {TRACE} ]; do usleep 10000; done")
-        bench.once(case)
+        Bench(stage).once(Case("file_to_socket", "sendfile", busy, mebibytes))
         tracer.kill()
         tracer.wait(60)
         found = wakes(stage.dom0.read_file(TRACE))
