@@ -95,5 +95,5 @@ def command(stage, case, port, sink_port):
         return f"/payload/vpipe-recv {SYNC[case.sync]} {options} {port} {root}/fs/out"
     if case.pipe == "socket_to_socket":
         return f"/payload/vpipe-relay {options} {port} {ADDRESSES['peer']} {sink_port}"
-    source = "/fs/source" if case.pipe == "within_disk" else stage.file(case.mebibytes)
-    return f"/payload/vpipe-cp --sync --json {options} {root}{source} {root}/fs/out"
+    source = stage.source if case.pipe == "within_disk" else stage.file
+    return f"/payload/vpipe-cp --sync --json {options} {root}{source(case.mebibytes)} {root}/fs/out"

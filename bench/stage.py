@@ -11,7 +11,7 @@ restore begins with the same.
 A sink may not be written by dom0 and the guest in turn, so they are two disks of the same
 kind. All their pages are there from the beginning: to make one takes a write longer. /mnt has
 `file` of the first size given, and `file-N` of N MiB for each other size, for 0 and for
-warm_up, /fs `source`, all of zeros that are really there.
+warm_up, /fs has `source-N`, all of zeros that are really there.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from lab import ADDRESSES, TOP, Lab
 SOURCE, SINK, NATIVE_SINK = "/dev/ram0", "/dev/ram1", "/dev/ram2"
 BURNERS = 3
 STREAM_MIB = 16
-SOURCE_MIB = 64     # of /fs/source
+SOURCE_MIB = 64     # of a file at /fs
 SPARE_MIB = 256     # of a sink, beside the largest file
 MODULES = ("guest/vpipe-front.ko", "dom0/vpipe-back.ko")
 # warm_up: MiB of a transfer that is not measured. Less does not do for the emulator, which
@@ -83,6 +83,10 @@ class Stage(Lab):
         """A file of just so many."""
         return "/mnt/file" if mebibytes == self.sizes[0] else f"/mnt/file-{mebibytes}"
 
+    def source(self, mebibytes):
+        """One on the disk that is written to."""
+        return f"/fs/source-{mebibytes}"
+
     # Inside
 
     def restore(self):
@@ -114,7 +118,8 @@ class Stage(Lab):
     def _make_disks(self):
         fill = "".join(f"dd if=/dev/zero of={self.file(size)} bs=1M count={size} 2>/dev/null"
                        " || exit 1;" for size in sorted({*self.sizes, self.warm_up, 0}))
-        source = f"dd if=/dev/zero of=/fs/source bs=1M count={SOURCE_MIB} 2>/dev/null"
+        source = " && ".join(f"dd if=/dev/zero of={self.source(size)} bs=1M count={size} 2>/dev/null"
+                             for size in sorted({SOURCE_MIB, self.warm_up}))
         size = max(self.sizes) + SPARE_MIB
         sinks = "".join(f"dd if=/dev/zero of={disk} bs=1M count={size} 2>/dev/null &&"
                         f"{MKFS},nodiscard {disk} {size}M || exit 1;"

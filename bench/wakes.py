@@ -77,7 +77,7 @@ def wakes(data, domain=1):
 
 
 def measure(stage, busy, mebibytes):
-    """One sendfile with so many busy domains: reason -> wakes, their waits together, the longest."""
+    """Of one sendfile: reason -> wakes, their waits together, the longest."""
     stage.restore()
     with stage.burning(busy):
         tracer = stage.dom0.spawn(f"exec xentrace -D -e {MASK:#x} -S 256 {TRACE}", stdin=None)
