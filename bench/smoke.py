@@ -87,10 +87,10 @@ def show(case, metric, value_, wanted, off, good):
 
 def main():
     parser = argparse.ArgumentParser(description="Is vPipe as fast as it was?")
-    parser.add_argument("--learn", type=int, metavar="ROUNDS", help="at least 9")
+    parser.add_argument("--learn", type=int, metavar="ROUNDS", help="9, 12, ...: each three in another boot")
     args = parser.parse_args()
-    if args.learn is not None and args.learn < 3 * ROUNDS:
-        parser.error(f"a tolerance takes {3 * ROUNDS} rounds at least")
+    if args.learn is not None and (args.learn < 3 * ROUNDS or args.learn % ROUNDS):
+        parser.error(f"a tolerance takes {3 * ROUNDS} rounds at least, {ROUNDS} in each boot")
     began = time.monotonic()
     try:
         with Stage(virtual=True, sizes=(SIZE,)) as stage:
