@@ -5,8 +5,7 @@
 #   make check-all    also the long ones: other filesystems, concurrency, power cuts
 #   make bench        the paper's micro-benchmarks: out/bench.md (hours; with ROUNDS=1 less
 #                     than one; see docs/benchmark.md for parts of it)
-#   make bench-smoke  is vPipe as fast as it was? in virtual time (to be learned anew: see
-#                     docs/benchmark.md)
+#   make bench-smoke  is vPipe as fast as it was? in virtual time, three minutes
 #   make bench-fairness  do guests share dom0 by weight? out/fairness.json and .svg
 #   make lab-shell    a console in the lab's dom0
 #   make modules      vpipe-front.ko, vpipe-back.ko for the lab's kernel: build/modules

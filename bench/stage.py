@@ -38,11 +38,12 @@ VIRTUAL = {"sizes": (256, 16, 64), "warm_up": 1, "dom0_memory": 2560, "memory": 
 class Stage(Lab):
     """
     virtual: in virtual time, with smaller files; emulated_disk: the machine's own beside the
-    RAM disks. Otherwise as Lab.
+    RAM disks; burners: how many guests there are to be busy. Otherwise as Lab.
     """
 
-    def __init__(self, virtual=False, emulated_disk=False, **lab):
+    def __init__(self, virtual=False, emulated_disk=False, burners=BURNERS, **lab):
         self.emulated_disk = emulated_disk
+        self.others = range(2, 2 + burners)     # in the guests' names
         config = {**(VIRTUAL if virtual else REAL), **lab}
         self.sizes, self.warm_up = config.pop("sizes"), config.pop("warm_up")
         super().__init__(virtual=virtual, timeout=7200, **config)
@@ -92,7 +93,7 @@ class Stage(Lab):
     def restore(self):
         super().restore()
         self.attached = [self.guest]    # the domains 1 and so on
-        self.burners = [self._small(n) for n in range(2, 2 + BURNERS)]
+        self.burners = [self._small(number) for number in self.others]
         if self.emulated_disk:
             disk.prepare(self)
 
@@ -103,8 +104,8 @@ class Stage(Lab):
     def _bring_up(self):
         super()._bring_up()
         self._unpack()
-        self.create_guests(1 + BURNERS)
-        for number in range(2, 2 + BURNERS):
+        self.create_guests(1 + len(self.others))
+        for number in self.others:
             self._small(number).run(f"payload guest {self.payload.mebibytes} &&"
                                     " cp /payload/vpload /tmp", timeout=120)
         self._make_disks()
@@ -133,6 +134,6 @@ class Stage(Lab):
                        timeout=120)
 
     def _key(self):
-        what = [super()._key(), str(self.sizes), pathlib.Path(__file__).read_text(),
+        what = [super()._key(), str(self.sizes), str(self.others), pathlib.Path(__file__).read_text(),
                 *((TOP / "build/payload" / name).read_bytes() for name in MODULES)]
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ import statistics
 from collections import namedtuple
 
 NOISY = 0.25        # of the spread; more is no figure
-SAFETY = 2          # what the tolerance has over what lay between the medians measured
+SAFETY = 4          # standard deviations in the tolerance
 LEAST = 0.02        # and what it is at least, as a part: less is no difference
 
 Summary = namedtuple("Summary", "median low high number")
@@ -53,18 +53,12 @@ def ratio(of, to):
     return of.median / to.median
 
 
-def medians(values, number):
-    """Of each so many that follow one another."""
-    return [statistics.median(values[at:at + number]) for at in range(len(values) - number + 1)]
-
-
-def tolerance(values, number):
+def tolerance(values):
     """
-    How far the median of so many later measurements may be from that of these: in their own
-    unit, since a part of what is nearly nothing says nothing.
+    How far a later measurement, and so the more the median of some, may be from the median of
+    these: in their own unit, since a part of what is nearly nothing says nothing.
     """
-    of = summary(medians(values, number))
-    return max(SAFETY * (of.high - of.low), LEAST * abs(statistics.median(values)))
+    return max(SAFETY * statistics.stdev(values), LEAST * abs(statistics.median(values)))
 
 
 def crossing(sizes, ours, theirs):
