@@ -22,11 +22,12 @@
 #include "vpfront.h"
 
 /*
- * The marked pages: 16 KiB.  Larger ones take longer to look through after each read
- * (_clean), smaller ones make more bvecs.
+ * The marked pages: 16 KiB, of which a short range uses only the first 4.  Larger ones take
+ * longer to look through after each read (_clean), smaller ones make more bvecs.
  */
 #define MARK_ORDER	2
 #define MARK_BYTES	(PAGE_SIZE << MARK_ORDER)
+#define SHORT_BYTES	(1UL << 20)
 
 static DEFINE_SPINLOCK(captures_lock);	/* serialises the list of captures, and `spoilt` */
 static LIST_HEAD(captures);
@@ -75,7 +76,7 @@ static void capture_probe(void *data, struct bio *bio)
 /* Which byte of the range the bio begins with: where in the array it points. */
 static u64 capture_position(const struct vpfront_capture *cap, const struct bio *bio)
 {
-	return (u64)(bio->bi_io_vec - cap->bvec + bio->bi_iter.bi_idx) * MARK_BYTES +
+	return (u64)(bio->bi_io_vec - cap->bvec + bio->bi_iter.bi_idx) * cap->mark_bytes +
 	       bio->bi_iter.bi_bvec_done;
 }
 
@@ -113,12 +114,13 @@ int vpfront_capture_begin(struct vpfront_capture *cap, size_t len)
 	struct page *page = mark[cap->op == REQ_OP_WRITE];
 	unsigned int i;
 
-	cap->nr_bvec = DIV_ROUND_UP(len, MARK_BYTES);
+	cap->mark_bytes = len <= SHORT_BYTES ? PAGE_SIZE : MARK_BYTES;
+	cap->nr_bvec = DIV_ROUND_UP(len, cap->mark_bytes);
 	cap->bvec = kvcalloc(cap->nr_bvec, sizeof(*cap->bvec), GFP_KERNEL);
 	if (!cap->bvec)
 		return -ENOMEM;
 	for (i = 0; i < cap->nr_bvec; i++) {
-		unsigned int n = min_t(size_t, len, MARK_BYTES);
+		unsigned int n = min_t(size_t, len, cap->mark_bytes);
 
 		bvec_set_page(&cap->bvec[i], page, n, 0);
 		len -= n;
@@ -149,7 +151,7 @@ bool vpfront_capture_clean(const struct vpfront_capture *cap, size_t len)
 {
 	void *marked = page_address(mark[0]);
 
-	len = min(len, MARK_BYTES);
+	len = min_t(size_t, len, cap->mark_bytes);
 	if (memchr_inv(marked, 0, len)) {
 		spin_lock_irq(&captures_lock);
 		WRITE_ONCE(spoilt, spoilt + 1);

@@ -129,6 +129,15 @@ int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes)
 	return 0;
 }
 
+/* A list for the extents of a segment, unless it has one.  -ENOMEM. */
+int vpfront_file_extents_alloc(struct vpfront_segment *seg)
+{
+	if (!seg->extent)
+		seg->extent = kvmalloc_array(XEN_VPIPE_MAX_EXTENTS, sizeof(*seg->extent),
+					     GFP_KERNEL_ACCOUNT);
+	return seg->extent ? 0 : -ENOMEM;
+}
+
 /* Write back what is dirty in [pos, end), once, so that mapping need not wait for it. */
 int vpfront_file_flush(struct vpfront_file *vf, u64 pos, u64 end)
 {
@@ -213,9 +222,11 @@ int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
 		     struct vpfront_segment *seg)
 {
 	u64 start = round_down(pos, vf->align), in_file;
-	ssize_t listed;
+	ssize_t listed = vpfront_file_extents_alloc(seg);
 	size_t len;
 
+	if (listed)
+		return listed;
 	end = min(end, start + SEGMENT_BYTES);
 	seg->nr = 0;
 	seg->pinned = NULL;

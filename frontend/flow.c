@@ -533,13 +533,13 @@ void vpfront_flow_give_back(struct vpfront_flow *flow, u32 sent, u32 taken, bool
 		pipe = vpfront_ring_flow_bind(flow->queue, flow, NULL);
 	spin_lock(&flows_lock);
 	flow->idle_until = jiffies + msecs_to_jiffies(READ_ONCE(idle_ms));
-	if (!stay || flow_must_go(flow) || vpfront_sock_awaits_room(&flow->sock))
-		flow->state = VPFRONT_FLOW_RETURNING;
+	WRITE_ONCE(flow->state, !stay || vpfront_sock_awaits_room(&flow->sock) ?
+				VPFRONT_FLOW_RETURNING : VPFRONT_FLOW_IDLE);
+	smp_mb();	/* the state before what may have happened: _event does it the other way round */
+	if (flow->state == VPFRONT_FLOW_RETURNING || flow_must_go(flow))
+		vpfront_flow_kick(flow);
 	else
-		flow->state = VPFRONT_FLOW_IDLE;
-	if (flow->state == VPFRONT_FLOW_IDLE)
 		mod_timer(&flow->idle_timer, flow->idle_until + 1);
-	vpfront_flow_kick(flow);	/* also for what has happened just before */
 	spin_unlock(&flows_lock);
 	if (pipe)
 		vpfront_pipe_put(pipe);

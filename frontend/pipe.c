@@ -453,7 +453,6 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 					 u64 in_offset, u64 out_offset, u64 length)
 {
 	struct vpfront_pipe *pipe = kzalloc(sizeof(*pipe), GFP_KERNEL_ACCOUNT);
-	unsigned int i;
 
 	if (!pipe)
 		return ERR_PTR(-ENOMEM);
@@ -463,15 +462,6 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	INIT_LIST_HEAD(&pipe->node);
 	init_waitqueue_head(&pipe->wait);
 	pipe->kind = kind;
-	for (i = 0; !vpfront_pipe_from_socket(pipe) && i < VPFRONT_SEGMENTS; i++) {
-		pipe->segment[i].extent = kvcalloc(XEN_VPIPE_MAX_EXTENTS,
-						   sizeof(struct xen_vpipe_extent),
-						   GFP_KERNEL_ACCOUNT);
-		if (!pipe->segment[i].extent) {
-			vpfront_pipe_put(pipe);
-			return ERR_PTR(-ENOMEM);
-		}
-	}
 	pipe->in = in;
 	pipe->out = out;
 	pipe->length = length;

@@ -234,9 +234,7 @@ int vpfront_sink_open(struct vpfront_sink *sink, struct file *user)
 {
 	int reason;
 
-	sink->batch.extent = kvcalloc(XEN_VPIPE_MAX_EXTENTS, sizeof(struct xen_vpipe_extent),
-				      GFP_KERNEL_ACCOUNT);
-	if (!sink->batch.extent)
+	if (vpfront_file_extents_alloc(&sink->batch))
 		return VPIPE_REASON_BUSY;
 	INIT_WORK(&sink->work, sink_work);
 	spin_lock_init(&sink->lock);

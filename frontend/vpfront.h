@@ -104,6 +104,7 @@ struct vpfront_capture {
 	enum req_op op;
 	struct bio_vec *bvec;		/* how they are recognised; clones share it */
 	unsigned int nr_bvec;
+	unsigned int mark_bytes;	/* of the marked pages, that each of them points at */
 	unsigned int spoilt;		/* how often the marked pages had been, before */
 	struct block_device *bdev;	/* where they were going */
 	/* Byte `pos` of the range, in the submitter's context; _end_bio must follow. */
@@ -154,6 +155,7 @@ int vpfront_file_map(struct vpfront_file *vf, u64 pos, u64 end, bool nowait,
 		     struct vpfront_segment *seg);
 bool vpfront_file_contended(struct vpfront_file *vf);
 void vpfront_file_unpin(struct vpfront_segment *seg);
+int vpfront_file_extents_alloc(struct vpfront_segment *seg);
 int vpfront_file_extent_add(struct vpfront_segment *seg, u64 sector, u64 bytes);
 
 /* --- route.c: how a connection's frames leave ------------------------------- */
