@@ -321,6 +321,7 @@ static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
 	pipe->user_data = args->user_data;
 	pipe->ctx = ctx;
 	pipe->sync = sync;
+	pipe->by_caller = sync && vpfront_pipe_to_socket(pipe);
 	kref_get(&pipe->ref);		/* the context's */
 	spin_lock(&ctx->lock);
 	pipe->id = ++ctx->next_id;
@@ -418,8 +419,7 @@ static long ioc_transfer(struct vpfront_context *ctx, void __user *user)
 	pipe = transfer_submit(ctx, &args, true);
 	if (IS_ERR(pipe))
 		return PTR_ERR(pipe);
-	/* Pairs with the release in vpfront_chardev_finished: the result is there. */
-	if (wait_event_freezable(pipe->wait, smp_load_acquire(&pipe->finished)))
+	if (vpfront_pipe_wait(pipe))
 		return transfer_interrupted(ctx, pipe, &args, user, size);
 	args.op = 0;
 	args.result = pipe->result;

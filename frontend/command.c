@@ -62,12 +62,12 @@ void vpfront_command_collect_all(struct vpfront_pipe *pipe)
 }
 
 static struct vpfront_call *command_alloc(struct vpfront_flow *flow, u16 op,
-					  unsigned int nr_pages)
+					  unsigned int nr_pages, bool wait)
 {
 	struct vpfront_call *call;
 
 	call = vpfront_ring_call_alloc(flow->queue, op, flow->id, nr_pages, false);
-	if (call)
+	if (call || !wait)
 		return call;
 	/* Hold nothing while waiting; a flow that comes home alone holds only its own. */
 	if (READ_ONCE(flow->state) == VPFRONT_FLOW_BUSY)
@@ -77,9 +77,9 @@ static struct vpfront_call *command_alloc(struct vpfront_flow *flow, u16 op,
 	return vpfront_ring_call_alloc(flow->queue, op, flow->id, nr_pages, true);
 }
 
-static int command_post(struct vpfront_flow *flow, struct vpfront_call *call)
+static int command_post(struct vpfront_flow *flow, struct vpfront_call *call, bool wait)
 {
-	int ret = vpfront_ring_post(flow->queue, call);
+	int ret = vpfront_ring_post(flow->queue, call, wait);
 
 	if (ret)
 		vpfront_ring_call_free(flow->queue, call);
@@ -104,7 +104,7 @@ int vpfront_command_attach(struct vpfront_flow *flow)
 
 	if (!flow->sock.sk)
 		return vpfront_command_simple(flow, XEN_VPIPE_OP_OPEN);
-	call = command_alloc(flow, XEN_VPIPE_OP_ATTACH, 1);
+	call = command_alloc(flow, XEN_VPIPE_OP_ATTACH, 1, true);
 	if (!call)
 		return -EIO;
 	call->req.u.attach.page = call->page[0];
@@ -124,7 +124,7 @@ int vpfront_command_queue(struct vpfront_flow *flow, u16 op)
 	for (at = 0; at < total; ) {
 		u32 left = min_t(u32, total - at, XEN_VPIPE_QUEUE_PAGES * XEN_VPIPE_PAGE_SIZE);
 		u32 nr = DIV_ROUND_UP(left, XEN_VPIPE_PAGE_SIZE);
-		struct vpfront_call *call = command_alloc(flow, op, nr);
+		struct vpfront_call *call = command_alloc(flow, op, nr, true);
 
 		if (!call)
 			return -EIO;
@@ -162,14 +162,18 @@ static void command_end_extents(struct vpfront_flow *flow, struct vpfront_call *
 	       seg->nr * sizeof(*seg->extent));
 }
 
-/* A piece of the source: into the sink socket, or the backend's buffer for a file. */
-int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+/*
+ * A piece of the source: into the sink socket, or the backend's buffer for a file.  Without
+ * `wait`, it fails when no page or place on the ring is free.
+ */
+int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg, bool wait)
 {
 	bool from_socket = vpfront_pipe_from_socket(pipe);
 	struct vpfront_flow *flow = pipe->flow[0];
-	struct vpfront_call *call = command_alloc(flow, XEN_VPIPE_OP_TRANSFER, !from_socket);
 	struct xen_vpipe_transfer *transfer;
+	struct vpfront_call *call;
 
+	call = command_alloc(flow, XEN_VPIPE_OP_TRANSFER, !from_socket, wait);
 	if (!call)
 		return -EIO;
 	transfer = &call->req.u.transfer;
@@ -189,7 +193,7 @@ int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *
 		transfer->sink.id = flow->id;
 	}
 	trace_vpfront_dispatch(pipe, flow, seg);
-	return command_post(flow, call);
+	return command_post(flow, call, wait);
 }
 
 /*
@@ -215,7 +219,7 @@ int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *bat
 	if (fua)
 		transfer->sink.type |= XEN_VPIPE_END_FUA;
 	trace_vpfront_dispatch(pipe, flow, batch);
-	ret = command_post(flow, call);
+	ret = command_post(flow, call, true);
 	if (!ret)
 		vpfront_ring_kick(flow->queue);
 	return ret;
@@ -223,7 +227,7 @@ int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *bat
 
 int vpfront_command_simple(struct vpfront_flow *flow, u16 op)
 {
-	struct vpfront_call *call = command_alloc(flow, op, 0);
+	struct vpfront_call *call = command_alloc(flow, op, 0, true);
 
 	if (!call)
 		return -EIO;
@@ -306,7 +310,7 @@ int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
 	struct vpfront_call *call;
 	int ret, i;
 
-	call = command_alloc(flow, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES);
+	call = command_alloc(flow, XEN_VPIPE_OP_RETURN, XEN_VPIPE_RETURN_PAGES, true);
 	if (!call)
 		return -EIO;
 	call->req.u.ret.offset = offset;

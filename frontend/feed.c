@@ -97,12 +97,31 @@ bool vpfront_feed_prepare(struct vpfront_pipe *pipe)
 	return vpfront_pipe_from_socket(pipe) || feed_map(pipe, &pipe->segment[0]);
 }
 
-static int feed_push(struct vpfront_pipe *pipe, struct vpfront_segment *seg)
+static int feed_push(struct vpfront_pipe *pipe, struct vpfront_segment *seg, bool wait)
 {
 	seg->mapped = false;
 	seg->cookie = atomic64_inc_return(&pipe->cookie);
 	smp_store_release(&seg->busy, 1);	/* after the cookie */
-	return vpfront_command_transfer(pipe, seg);
+	return vpfront_command_transfer(pipe, seg, wait);
+}
+
+/*
+ * After _prepare, of a pipe to a socket: the file's first piece, if nothing need be waited
+ * for.  False: it was not asked for.
+ */
+bool vpfront_feed_first(struct vpfront_pipe *pipe)
+{
+	struct vpfront_segment *seg = &pipe->segment[0];
+
+	WRITE_ONCE(pipe->fed, pipe->pos >= pipe->end);
+	if (!feed_push(pipe, seg, false)) {
+		vpfront_ring_kick(pipe->queue);
+		return true;
+	}
+	WRITE_ONCE(pipe->fed, false);
+	WRITE_ONCE(seg->busy, 0);
+	seg->mapped = true;
+	return false;
 }
 
 static int feed_from_file(struct vpfront_pipe *pipe)
@@ -125,7 +144,7 @@ static int feed_from_file(struct vpfront_pipe *pipe)
 			if (!feed_map(pipe, seg))
 				break;
 		}
-		ret = feed_push(pipe, seg);
+		ret = feed_push(pipe, seg, true);
 	}
 	return ret;
 }
@@ -148,7 +167,7 @@ static int feed_from_socket(struct vpfront_pipe *pipe)
 	if (!vpfront_pipe_to_socket(pipe))
 		seg->length = min(seg->length, feed_intake(pipe));
 	pipe->pos += seg->length;
-	return feed_push(pipe, seg);
+	return feed_push(pipe, seg, true);
 }
 
 static int feed_source(struct vpfront_pipe *pipe)
@@ -218,7 +237,7 @@ int vpfront_feed(struct vpfront_pipe *pipe)
 		return ret;
 	if (vpfront_pipe_to_socket(pipe)) {
 		/* All of it is asked for; the rest is up to the backend. */
-		pipe->fed = pipe->pos >= pipe->end;
+		WRITE_ONCE(pipe->fed, pipe->pos >= pipe->end);
 		return 0;
 	}
 	vpfront_command_collect_all(pipe);

@@ -390,6 +390,37 @@ static int flow_claim(struct vpfront_pipe *pipe, struct sock *sk, bool source,
 	return ret;
 }
 
+/* The operation has the flow from here on. */
+static void flow_take(struct vpfront_pipe *pipe, struct vpfront_flow *flow, bool source)
+{
+	if (flow->away) {
+		timer_delete(&flow->idle_timer);
+		WRITE_ONCE(flow->input, false);
+		vpfront_ring_flow_bind(flow->queue, flow, pipe);
+		flow->sock.source = flow->sock.source || source;
+	}
+	kref_get(&flow->ref);		/* the operation's */
+	pipe->queue = flow->queue;
+	pipe->flow[pipe->nr_flows++] = flow;
+}
+
+/* The flow of a sink for an operation, only if it is with the backend already and idle. */
+bool vpfront_flow_get_kept(struct vpfront_pipe *pipe, struct socket *socket)
+{
+	struct vpfront_flow *flow;
+
+	spin_lock(&flows_lock);
+	flow = flow_find(socket->sk);
+	if (flow && (flow->state != VPFRONT_FLOW_IDLE || !flow_suits(flow, pipe, false)))
+		flow = NULL;
+	if (flow)
+		flow->state = VPFRONT_FLOW_BUSY;
+	spin_unlock(&flows_lock);
+	if (flow)
+		flow_take(pipe, flow, false);
+	return flow;
+}
+
 /*
  * The flow of a socket, or (NULL) of none, for an operation: one that is with the backend
  * already, or a new one, that is still here.  0, or an enum vpipe_reason.  Waits for one
@@ -418,15 +449,7 @@ int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool sour
 	}
 	if (ret)
 		return ret;
-	if (flow->away) {
-		timer_delete(&flow->idle_timer);
-		WRITE_ONCE(flow->input, false);
-		vpfront_ring_flow_bind(flow->queue, flow, pipe);
-		flow->sock.source = flow->sock.source || source;
-	}
-	kref_get(&flow->ref);		/* the operation's */
-	pipe->queue = flow->queue;
-	pipe->flow[pipe->nr_flows++] = flow;
+	flow_take(pipe, flow, source);
 	return 0;
 }
 

@@ -2,7 +2,9 @@
 /*
  * pipe.c: one operation's life, as a state machine that a work item moves on when
  * something happened: it was started, an event came, it was cancelled, the backend
- * wants to go or is gone.
+ * wants to go or is gone.  Who waits for the end does two things himself, so that for a
+ * short transfer nobody else need be woken: he asks for the first piece when its connection
+ * is with the backend already, and ends what has gone well.  Neither waits for the backend.
  *
  *   START      map the first piece of a file, freeze the sockets that are still here,
  *              push ATTACH, the queues, TRANSFERs at once
@@ -13,6 +15,7 @@
  * Before the freeze everything can be declined with nothing moved.
  */
 #include <linux/file.h>
+#include <linux/freezer.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <net/sock.h>
@@ -117,6 +120,17 @@ static void pipe_sink_done(struct vpfront_pipe *pipe, s32 status, u64 moved)
 	wake_up_all(&pipe->dev->wait);
 }
 
+/* Has the backend nothing of the source any more? */
+static bool pipe_idle(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	for (i = 0; i < VPFRONT_SEGMENTS; i++)
+		if (smp_load_acquire(&pipe->segment[i].busy))	/* before what its event told */
+			return false;
+	return true;
+}
+
 /* The end of a TRANSFER.  Under the queue's lock, any context. */
 void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event *evt)
 {
@@ -129,7 +143,13 @@ void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event 
 	for (i = 0; i < VPFRONT_SEGMENTS; i++)
 		if (pipe_has(&pipe->segment[i], evt->cookie))
 			pipe_source_done(pipe, &pipe->segment[i], evt);
-	vpfront_pipe_kick(pipe);
+	/* Busy before by_caller (an xchg): vpfront_pipe_wait() has it the other way round. */
+	if (READ_ONCE(pipe->by_caller) && READ_ONCE(pipe->fed) && pipe_idle(pipe)) {
+		WRITE_ONCE(pipe->told, true);
+		wake_up_all(&pipe->wait);
+	} else {
+		vpfront_pipe_kick(pipe);
+	}
 }
 
 /* A TRANSFER was refused, and has no event.  Likewise. */
@@ -389,14 +409,7 @@ static void pipe_begin(struct vpfront_pipe *pipe)
 /* Is nothing with the backend any more, and will no event come? */
 static bool pipe_quiet(struct vpfront_pipe *pipe)
 {
-	unsigned int i;
-
-	if (READ_ONCE(pipe->flow[0]->state) == VPFRONT_FLOW_HOME)
-		return true;
-	for (i = 0; i < VPFRONT_SEGMENTS; i++)
-		if (smp_load_acquire(&pipe->segment[i].busy))	/* before what its event told */
-			return false;
-	return true;
+	return READ_ONCE(pipe->flow[0]->state) == VPFRONT_FLOW_HOME || pipe_idle(pipe);
 }
 
 static void pipe_advance(struct vpfront_pipe *pipe)
@@ -435,6 +448,7 @@ static void pipe_work(struct work_struct *work)
 {
 	struct vpfront_pipe *pipe = container_of(work, struct vpfront_pipe, work);
 
+	mutex_lock(&pipe->run);
 	if (pipe->stage == VPFRONT_START)
 		pipe_begin(pipe);
 	/* Also right after the start: an event may have come meanwhile. */
@@ -442,8 +456,83 @@ static void pipe_work(struct work_struct *work)
 		pipe_advance(pipe);
 	if (pipe->stage == VPFRONT_RETURNING)
 		pipe_finish_if_home(pipe);
+	mutex_unlock(&pipe->run);
 	vpfront_pipe_put(pipe);
 }
+
+/* --- by who waits for the end --------------------------------------------------- */
+
+/* Like pipe_begin(), if that need not wait for the backend.  False: nothing was done. */
+static bool pipe_begin_here(struct vpfront_pipe *pipe)
+{
+	if (pipe->kind != VPIPE_KIND_FILE_TO_SOCKET || vpfront_pipe_must_stop(pipe) ||
+	    READ_ONCE(pipe->dev->broken) ||
+	    !vpfront_flow_get_kept(pipe, sock_from_file(pipe->out)))
+		return false;
+	if (!vpfront_feed_prepare(pipe)) {
+		pipe_give_up(pipe);
+		pipe_finish(pipe);
+		return true;
+	}
+	pipe->stage = VPFRONT_MOVING;
+	if (!vpfront_feed_first(pipe) || !READ_ONCE(pipe->fed))
+		vpfront_pipe_kick(pipe);	/* for what is left */
+	pipe_watch_pins(pipe);
+	return true;
+}
+
+/* Has it gone well, to the end? */
+static bool pipe_is_over(struct vpfront_pipe *pipe)
+{
+	unsigned int i;
+
+	if (pipe->stage != VPFRONT_MOVING || !pipe->fed || !pipe_idle(pipe) || !pipe_may_stay(pipe) ||
+	    vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken))
+		return false;
+	for (i = 0; i < pipe->nr_flows; i++)
+		if (pipe->flow[i]->state != VPFRONT_FLOW_BUSY ||
+		    READ_ONCE(pipe->flow[i]->rerouted))
+			return false;
+	return true;
+}
+
+/* The last event has come: end it, or leave that to the work. */
+static void pipe_end_here(struct vpfront_pipe *pipe)
+{
+	bool over = false;
+
+	if (mutex_trylock(&pipe->run)) {
+		over = pipe_is_over(pipe);
+		if (over)
+			pipe_end(pipe);
+		mutex_unlock(&pipe->run);
+	}
+	if (!over)
+		vpfront_pipe_kick(pipe);
+}
+
+/* Until the result is final; or -ERESTARTSYS, and it goes on without the caller. */
+int vpfront_pipe_wait(struct vpfront_pipe *pipe)
+{
+	int ret;
+
+	for (;;) {
+		/* Pairs with the release in vpfront_chardev_finished: the result is there. */
+		ret = wait_event_freezable(pipe->wait, smp_load_acquire(&pipe->finished) ||
+						       xchg(&pipe->told, false));
+		if (ret || smp_load_acquire(&pipe->finished))
+			break;
+		pipe_end_here(pipe);
+	}
+	if (ret) {
+		WRITE_ONCE(pipe->by_caller, false);
+		smp_mb();	/* by_caller before what the work finds: see vpfront_pipe_event() */
+		vpfront_pipe_kick(pipe);
+	}
+	return ret;
+}
+
+/* --- start ---------------------------------------------------------------------- */
 
 /*
  * An operation over two open files, whose references it takes over.  It does
@@ -458,6 +547,7 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 		return ERR_PTR(-ENOMEM);
 	kref_init(&pipe->ref);
 	INIT_WORK(&pipe->work, pipe_work);
+	mutex_init(&pipe->run);
 	timer_setup(&pipe->pin_timer, pipe_pin_timer, 0);
 	INIT_LIST_HEAD(&pipe->node);
 	init_waitqueue_head(&pipe->wait);
@@ -541,6 +631,15 @@ void vpfront_pipe_start(struct vpfront_pipe *pipe)
 		return;
 	}
 	pipe->queue = pipe->dev->queue[raw_smp_processor_id() % pipe->dev->nr_queues];
+	if (pipe->by_caller) {
+		bool begun;
+
+		mutex_lock(&pipe->run);
+		begun = pipe_begin_here(pipe);
+		mutex_unlock(&pipe->run);
+		if (begun)
+			return;
+	}
 	vpfront_pipe_kick(pipe);
 }
 

@@ -337,16 +337,14 @@ static bool ring_put_request(struct vpfront_queue *queue, struct vpfront_call *c
 	return put;
 }
 
-/*
- * Put a command on the ring; the backend is told by _kick.  -EIO: broken, and the command
- * is not there.
- */
-int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call)
+static int ring_push(struct vpfront_queue *queue, struct vpfront_call *call, bool wait)
 {
 	bool put = !READ_ONCE(queue->broken) && ring_put_request(queue, call);
 
 	if (put)
 		return 0;
+	if (!wait)
+		return -EAGAIN;
 	vpfront_ring_kick(queue);	/* what waits there must go first */
 	ring_listen(queue);
 	wait_event(queue->wait,
@@ -356,13 +354,23 @@ int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call)
 }
 
 /*
+ * Put a command on the ring; the backend is told by _kick.  -EIO: broken, and the command
+ * is not there.
+ */
+int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call)
+{
+	return ring_push(queue, call, true);
+}
+
+/*
  * Likewise a TRANSFER whose answer nobody waits for: it is the ring's from here on.  When
  * it is refused, vpfront_pipe_refused() is told, of the operation that has the flow.
+ * Without `wait`, -EAGAIN when the ring is full, or broken.
  */
-int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call)
+int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call, bool wait)
 {
 	call->posted = true;
-	return vpfront_ring_push(queue, call);
+	return ring_push(queue, call, wait);
 }
 
 void vpfront_ring_kick(struct vpfront_queue *queue)

@@ -84,7 +84,7 @@ struct vpfront_call *vpfront_ring_call_alloc(struct vpfront_queue *queue, u16 op
 void vpfront_ring_call_free(struct vpfront_queue *queue, struct vpfront_call *call);
 void *vpfront_ring_page(struct vpfront_queue *queue, u16 page);
 int vpfront_ring_push(struct vpfront_queue *queue, struct vpfront_call *call);
-int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call);
+int vpfront_ring_post(struct vpfront_queue *queue, struct vpfront_call *call, bool wait);
 void vpfront_ring_kick(struct vpfront_queue *queue);
 int vpfront_ring_wait(struct vpfront_queue *queue, struct vpfront_call *call);
 int vpfront_ring_flow_get(struct vpfront_queue *queue, struct vpfront_flow *flow,
@@ -280,6 +280,7 @@ void vpfront_flow_astray(struct vpfront_sock *vs);
 bool vpfront_flow_look_all(void);
 void vpfront_flow_event(struct vpfront_flow *flow, const struct xen_vpipe_event *evt);
 int vpfront_flow_get(struct vpfront_pipe *pipe, struct socket *socket, bool source);
+bool vpfront_flow_get_kept(struct vpfront_pipe *pipe, struct socket *socket);
 int vpfront_flow_freeze(struct vpfront_flow *flow);
 int vpfront_flow_attach(struct vpfront_flow *flow);
 void vpfront_flow_unfreeze(struct vpfront_flow *flow);
@@ -340,7 +341,10 @@ struct vpfront_context;
 
 struct vpfront_pipe {
 	struct kref ref;
-	struct work_struct work;	/* the only one who moves the stage */
+	struct work_struct work;	/* moves the stage, and so does who waits for the end */
+	struct mutex run;		/* serialises these two */
+	bool by_caller;			/* somebody waits, and is told of the last event */
+	bool told;			/* he was */
 	struct vpfront_device *dev;
 	struct vpfront_queue *queue;
 	u32 kind;
@@ -404,6 +408,7 @@ static inline bool vpfront_pipe_to_socket(const struct vpfront_pipe *pipe)
 struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file *out,
 					 u64 in_offset, u64 out_offset, u64 length);
 void vpfront_pipe_start(struct vpfront_pipe *pipe);
+int vpfront_pipe_wait(struct vpfront_pipe *pipe);
 void vpfront_pipe_cancel(struct vpfront_pipe *pipe, bool orphaned);
 bool vpfront_pipe_must_stop(struct vpfront_pipe *pipe);
 void vpfront_pipe_kick(struct vpfront_pipe *pipe);
@@ -416,6 +421,7 @@ void vpfront_pipe_exit(void);
 /* --- feed.c: what an operation asks the backend to move next ---------------- */
 
 bool vpfront_feed_prepare(struct vpfront_pipe *pipe);
+bool vpfront_feed_first(struct vpfront_pipe *pipe);
 int vpfront_feed(struct vpfront_pipe *pipe);
 bool vpfront_feed_pinned(struct vpfront_pipe *pipe);
 
@@ -423,7 +429,7 @@ bool vpfront_feed_pinned(struct vpfront_pipe *pipe);
 
 int vpfront_command_attach(struct vpfront_flow *flow);
 int vpfront_command_queue(struct vpfront_flow *flow, u16 op);
-int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg);
+int vpfront_command_transfer(struct vpfront_pipe *pipe, struct vpfront_segment *seg, bool wait);
 int vpfront_command_simple(struct vpfront_flow *flow, u16 op);
 int vpfront_command_write(struct vpfront_pipe *pipe, struct vpfront_segment *batch, bool fua);
 int vpfront_command_return(struct vpfront_flow *flow, u32 offset,
