@@ -63,12 +63,15 @@ static void wait_for_line(const char *port)
 		;
 }
 
-static bool send_once(int file, int sock, int64_t at, struct outcome *sum)
+/* vp is of both, or NULL. */
+static bool send_once(vpipe_t *vp, int file, int sock, int64_t at, struct outcome *sum)
 {
 	struct outcome o = { 0 };
 	uint64_t moved = 0;
 
-	if (path != PATH_ORDINARY) {
+	if (vp) {
+		outcome_take(&o, vpipe_file_to_socket(vp, at, (uint64_t)length));
+	} else if (path != PATH_ORDINARY) {
 		outcome_take(&o, vpipe_file_to_socket_fd(file, sock, at, (uint64_t)length));
 	} else if (lseek(file, at, SEEK_SET) < 0) {
 		outcome_ordinary(&o, 0, errno);
@@ -88,10 +91,13 @@ static bool send_once(int file, int sock, int64_t at, struct outcome *sum)
  */
 static bool send_all(int file, int sock, struct outcome *sum)
 {
+	/* A handle pays when it is used more than once. */
+	vpipe_t *vp = path != PATH_ORDINARY && repeat > 1 ? vpipe_create(file, sock) : NULL;
 	bool good = true;
 
 	for (int64_t n = 0; n < repeat && good; n++)
-		good = send_once(file, sock, offset + n * stride, sum);
+		good = send_once(vp, file, sock, offset + n * stride, sum);
+	vpipe_destroy(vp);
 	if (!sum->error)
 		sum->error = tcp_finish(sock);
 	return good && !sum->error;
