@@ -11,7 +11,6 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <net/sock.h>
 
 #include "vpfront.h"
 
@@ -39,76 +38,6 @@ struct chardev_handle {
 };
 
 static atomic64_t ops_done, ops_declined, bytes_moved;
-
-/* --- what a pair of descriptors must be ------------------------------------ */
-
-static int check_file(struct file *file)
-{
-	umode_t mode = file_inode(file)->i_mode;
-
-	if (S_ISDIR(mode))
-		return -EISDIR;
-	if (S_ISFIFO(mode) || S_ISSOCK(mode))
-		return -ESPIPE;
-	return 0;
-}
-
-static int check_socket(struct file *file)
-{
-	struct socket *socket = sock_from_file(file);
-	struct sock *sk;
-
-	if (!socket)
-		return -ENOTSOCK;
-	sk = socket->sk;
-	if (socket->type != SOCK_STREAM)
-		return -EPROTOTYPE;
-	if (sk->sk_protocol == IPPROTO_TCP &&
-	    (sk->sk_family == AF_INET || sk->sk_family == AF_INET6)) {
-		int tcp_state = READ_ONCE(sk->sk_state);
-
-		if ((1 << tcp_state) & (TCPF_LISTEN | TCPF_SYN_SENT | TCPF_SYN_RECV) ||
-		    (tcp_state == TCP_CLOSE && socket->state == SS_UNCONNECTED))
-			return -ENOTCONN;
-	}
-	return 0;
-}
-
-static int check_ends(u32 kind, struct file *in, struct file *out)
-{
-	bool from_socket = kind == VPIPE_KIND_SOCKET_TO_FILE ||
-			   kind == VPIPE_KIND_SOCKET_TO_SOCKET;
-	bool to_socket = kind == VPIPE_KIND_FILE_TO_SOCKET ||
-			 kind == VPIPE_KIND_SOCKET_TO_SOCKET;
-
-	if (!(in->f_mode & FMODE_READ) || !(out->f_mode & FMODE_WRITE))
-		return -EBADF;
-	return (from_socket ? check_socket(in) : check_file(in)) ?:
-	       (to_socket ? check_socket(out) : check_file(out));
-}
-
-static bool kind_known(u32 kind)
-{
-	return kind >= VPIPE_KIND_FILE_TO_SOCKET && kind <= VPIPE_KIND_SOCKET_TO_SOCKET;
-}
-
-/* References to both files, or an error. */
-static int get_ends(u32 kind, int in_fd, int out_fd, struct file **in, struct file **out)
-{
-	int ret = -EBADF;
-
-	*in = fget(in_fd);
-	*out = fget(out_fd);
-	if (*in && *out)
-		ret = check_ends(kind, *in, *out);
-	if (!ret)
-		return 0;
-	if (*in)
-		fput(*in);
-	if (*out)
-		fput(*out);
-	return ret;
-}
 
 /* --- calls --------------------------------------------------------------------- */
 
@@ -161,20 +90,6 @@ static void handle_free(struct chardev_handle *handle)
 	kfree(handle);
 }
 
-/*
- * A handle may outlive the caller's descriptors.  So it holds nothing that could
- * hold, in turn, the open file of /dev/vpipe that it belongs to: such a circle
- * would never be freed.
- */
-static bool may_be_held(struct file *file)
-{
-	struct socket *socket = sock_from_file(file);
-
-	if (socket)
-		return socket->sk->sk_family == AF_INET || socket->sk->sk_family == AF_INET6;
-	return S_ISREG(file_inode(file)->i_mode) || S_ISBLK(file_inode(file)->i_mode);
-}
-
 static long ioc_create(struct vpfront_context *ctx, void __user *user)
 {
 	struct vpipe_ioc_create args;
@@ -184,18 +99,18 @@ static long ioc_create(struct vpfront_context *ctx, void __user *user)
 
 	if (ret)
 		return ret;
-	if (args.flags || !kind_known(args.kind))
+	if (args.flags || !vpfront_ends_kind_known(args.kind))
 		return -EINVAL;
 	handle = kzalloc(sizeof(*handle), GFP_KERNEL_ACCOUNT);
 	if (!handle)
 		return -ENOMEM;
 	handle->kind = args.kind;
-	ret = get_ends(args.kind, args.in_fd, args.out_fd, &handle->in, &handle->out);
+	ret = vpfront_ends_get(args.kind, args.in_fd, args.out_fd, &handle->in, &handle->out);
 	if (ret) {
 		kfree(handle);
 		return ret;
 	}
-	if (!may_be_held(handle->in) || !may_be_held(handle->out)) {
+	if (!vpfront_ends_may_be_held(handle->in, handle->out)) {
 		handle_free(handle);
 		return -EOPNOTSUPP;
 	}
@@ -263,10 +178,10 @@ static int transfer_ends(struct vpfront_context *ctx, const struct vpipe_ioc_tra
 	int ret = 0;
 
 	if (args->handle == VPIPE_NO_HANDLE) {
-		if (!kind_known(args->kind))
+		if (!vpfront_ends_kind_known(args->kind))
 			return -EINVAL;
 		*kind = args->kind;
-		return get_ends(*kind, args->in_fd, args->out_fd, in, out);
+		return vpfront_ends_get(*kind, args->in_fd, args->out_fd, in, out);
 	}
 	if (args->kind || args->in_fd != -1 || args->out_fd != -1)
 		return -EINVAL;
@@ -299,7 +214,7 @@ static struct vpfront_pipe *transfer_submit(struct vpfront_context *ctx,
 	if (ret)
 		return ERR_PTR(ret);
 	/* The handle's descriptors may have changed their nature since (listen, close). */
-	ret = check_ends(kind, in, out) ?: check_transfer(args, kind);
+	ret = vpfront_ends_check(kind, in, out) ?: check_transfer(args, kind);
 	size = i_size_read(file_inode(in));
 	if (!ret && S_ISREG(file_inode(in)->i_mode)) {
 		if (args->in_offset > size)

@@ -558,7 +558,7 @@ void vpfront_flow_give_back(struct vpfront_flow *flow, u32 sent, u32 taken, bool
 	flow->idle_until = jiffies + msecs_to_jiffies(READ_ONCE(idle_ms));
 	WRITE_ONCE(flow->state, !stay || vpfront_sock_awaits_room(&flow->sock) ?
 				VPFRONT_FLOW_RETURNING : VPFRONT_FLOW_IDLE);
-	smp_mb();	/* the state before what may have happened: _event does it the other way round */
+	smp_mb();	/* the state before the input: _event does it the other way round */
 	if (flow->state == VPFRONT_FLOW_RETURNING || flow_must_go(flow))
 		vpfront_flow_kick(flow);
 	else

@@ -21,7 +21,6 @@
 #include <net/sock.h>
 
 #include "trace.h"
-#include <vpipe/tcp_carry.h>
 
 /* How often to look whether somebody waits for a pinned segment, and how often in a row. */
 #define PIN_CHECK_MS		250
@@ -486,8 +485,8 @@ static bool pipe_is_over(struct vpfront_pipe *pipe)
 {
 	unsigned int i;
 
-	if (pipe->stage != VPFRONT_MOVING || !pipe->fed || !pipe_idle(pipe) || !pipe_may_stay(pipe) ||
-	    vpfront_pipe_must_stop(pipe) || READ_ONCE(pipe->dev->broken))
+	if (pipe->stage != VPFRONT_MOVING || READ_ONCE(pipe->dev->broken) || !pipe->fed ||
+	    !pipe_idle(pipe) || !pipe_may_stay(pipe) || vpfront_pipe_must_stop(pipe))
 		return false;
 	for (i = 0; i < pipe->nr_flows; i++)
 		if (pipe->flow[i]->state != VPFRONT_FLOW_BUSY ||
@@ -511,16 +510,19 @@ static void pipe_end_here(struct vpfront_pipe *pipe)
 		vpfront_pipe_kick(pipe);
 }
 
+static bool pipe_has_news(struct vpfront_pipe *pipe)
+{
+	return READ_ONCE(pipe->told) || smp_load_acquire(&pipe->finished); /* before the result */
+}
+
 /* Until the result is final; or -ERESTARTSYS, and it goes on without the caller. */
 int vpfront_pipe_wait(struct vpfront_pipe *pipe)
 {
 	int ret;
 
 	for (;;) {
-		/* Pairs with the release in vpfront_chardev_finished: the result is there. */
-		ret = wait_event_freezable(pipe->wait, smp_load_acquire(&pipe->finished) ||
-						       xchg(&pipe->told, false));
-		if (ret || smp_load_acquire(&pipe->finished))
+		ret = wait_event_freezable(pipe->wait, pipe_has_news(pipe));
+		if (ret || !xchg(&pipe->told, false))
 			break;
 		pipe_end_here(pipe);
 	}
@@ -562,60 +564,6 @@ struct vpfront_pipe *vpfront_pipe_create(u32 kind, struct file *in, struct file 
 	return pipe;
 }
 
-/* TCP, over what the backend can serve?  0, or an enum vpipe_reason. */
-static int pipe_check_socket(struct vpfront_pipe *pipe, struct socket *socket)
-{
-	struct sock *sk = socket->sk;
-
-	if (socket->type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
-		return VPIPE_REASON_SOCKET_TYPE;
-	if (vpipe_tcp_is_ipv6(sk))
-		return pipe->dev->ipv6 ? 0 : VPIPE_REASON_SOCKET_TYPE;
-	if (sk->sk_family != AF_INET && sk->sk_family != AF_INET6)
-		return VPIPE_REASON_SOCKET_TYPE;
-	return 0;
-}
-
-static int pipe_open_sink(struct vpfront_pipe *pipe)
-{
-	u64 limit = min_t(u64, rlimit(RLIMIT_FSIZE), file_inode(pipe->out)->i_sb->s_maxbytes);
-	int ret = vpfront_sink_open(&pipe->sink, pipe->out);
-	u32 mask = pipe->sink.file.align - 1;
-
-	if (ret)
-		return ret;
-	if (pipe->out_pos & mask ||
-	    (!vpfront_pipe_from_socket(pipe) && (pipe->pos - pipe->out_pos) & mask) ||
-	    pipe->length <= mask)
-		return VPIPE_REASON_ALIGNMENT;
-	if (pipe->out_pos >= limit)
-		return VPIPE_REASON_LIMIT;
-	pipe->end = min(pipe->end, pipe->pos + (limit - pipe->out_pos));
-	return 0;
-}
-
-/* In the caller's context, with its credentials: what can be declined at once is. */
-static int pipe_open(struct vpfront_pipe *pipe)
-{
-	struct socket *in = sock_from_file(pipe->in), *out = sock_from_file(pipe->out);
-	int reason = 0;
-
-	pipe->dev = vpfront_xenbus_get();
-	if (!pipe->dev)
-		return VPIPE_REASON_NO_BACKEND;
-	if (!vpfront_pipe_to_socket(pipe))
-		atomic_inc(&pipe->dev->to_file);
-	if (!(pipe->dev->kinds & 1U << pipe->kind))
-		return VPIPE_REASON_KIND;
-	if (vpfront_pipe_from_socket(pipe))
-		reason = pipe_check_socket(pipe, in);
-	else
-		reason = vpfront_file_open(pipe->in, &pipe->file, false);
-	if (reason)
-		return reason;
-	return vpfront_pipe_to_socket(pipe) ? pipe_check_socket(pipe, out) : pipe_open_sink(pipe);
-}
-
 void vpfront_pipe_start(struct vpfront_pipe *pipe)
 {
 	int reason;
@@ -625,7 +573,7 @@ void vpfront_pipe_start(struct vpfront_pipe *pipe)
 		pipe_finish(pipe);
 		return;
 	}
-	reason = pipe_open(pipe);
+	reason = vpfront_ends_open(pipe);
 	if (reason) {
 		pipe_decline(pipe, reason);
 		return;

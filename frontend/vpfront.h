@@ -2,10 +2,10 @@
 /*
  * vpfront.h: what the files of the frontend module offer each other.
  *
- * The way of a transfer: chardev.c (ioctl) -> pipe.c (one operation's life) ->
- * flow.c (connections that are away) and feed.c (what is moved next) -> file.c (file to
- * extents), sink.c (extents to be written), sock.c (socket to TCP state) -> command.c and
- * ring.c (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
+ * The way of a transfer: chardev.c (ioctl) -> ends.c (may it be?) -> pipe.c (one
+ * operation's life) -> flow.c (connections that are away) and feed.c (what is moved next) ->
+ * file.c (file to extents), sink.c (extents to be written), sock.c (socket to TCP state) ->
+ * command.c and ring.c (to the backend) -> ... events -> ring.c -> pipe.c -> chardev.c.
  */
 #ifndef _VPFRONT_H
 #define _VPFRONT_H
@@ -417,6 +417,14 @@ void vpfront_pipe_event(struct vpfront_pipe *pipe, const struct xen_vpipe_event 
 void vpfront_pipe_refused(struct vpfront_pipe *pipe, u64 cookie, int status);
 int vpfront_pipe_init(void);
 void vpfront_pipe_exit(void);
+
+/* --- ends.c: the two ends of a transfer -------------------------------------- */
+
+bool vpfront_ends_kind_known(u32 kind);
+int vpfront_ends_check(u32 kind, struct file *in, struct file *out);
+int vpfront_ends_get(u32 kind, int in_fd, int out_fd, struct file **in, struct file **out);
+bool vpfront_ends_may_be_held(struct file *in, struct file *out);
+int vpfront_ends_open(struct vpfront_pipe *pipe);
 
 /* --- feed.c: what an operation asks the backend to move next ---------------- */
 
