@@ -19,6 +19,7 @@
 #define _VPIPE_INJECT_H
 
 #include <linux/bio.h>
+#include <linux/bitmap.h>
 #include <linux/blkdev.h>
 #include <linux/etherdevice.h>
 #include <linux/fs.h>
@@ -37,6 +38,7 @@
 #include <trace/events/block.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
+#include <xen/interface/io/ring.h>
 #include <xen/xenbus.h>
 
 extern atomic_t inject_fail, inject_drop, inject_again, inject_calls, inject_live;
@@ -154,6 +156,11 @@ static inline struct blk_plug_cb *inject_check_plugged(blk_plug_cb_fn unplug, vo
 
 /* --- Xen ---------------------------------------------------------------------- */
 
+/* The pages of the queue's pool, and the places on its ring, are all taken: for a moment. */
+#define bitmap_weight(map, bits)	INJECT(bits, bitmap_weight, map, bits)
+#undef RING_FULL
+#define RING_FULL(ring)								\
+	(inject(&inject_fail, __func__, "RING_FULL") || !RING_FREE_REQUESTS(ring))
 #define xenbus_read(...)							\
 	inject_allocated(INJECT(ERR_PTR(-ENOMEM), xenbus_read, __VA_ARGS__))
 #define xenbus_directory(...)							\
